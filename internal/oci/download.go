@@ -1,0 +1,108 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// stallTimeout ends a connection on which nothing arrives.
+var stallTimeout = time.Minute
+
+// maxResumes is how often a download goes on after it broke.
+const maxResumes = 8
+
+// download reads a blob, and goes on where it was if the connection breaks.
+type download struct {
+	ctx     context.Context
+	open    func(ctx context.Context, offset int64) (io.ReadCloser, error)
+	size    int64
+	offset  int64
+	resumes int
+
+	body   io.ReadCloser
+	cancel context.CancelFunc
+	stall  *time.Timer
+}
+
+func newDownload(ctx context.Context, size int64, open func(context.Context, int64) (io.ReadCloser, error)) (*download, error) {
+	d := &download{ctx: ctx, open: open, size: size}
+	return d, d.connect()
+}
+
+func (d *download) connect() error {
+	ctx, cancel := context.WithCancel(d.ctx)
+	body, err := d.open(ctx, d.offset)
+	if err != nil {
+		cancel()
+		return err
+	}
+	d.body, d.cancel = body, cancel
+	d.stall = time.AfterFunc(stallTimeout, cancel)
+	return nil
+}
+
+// Read implements io.Reader. A blob that is longer than promised is for the
+// reader to notice.
+func (d *download) Read(p []byte) (int, error) {
+	for {
+		if d.body == nil {
+			return 0, io.ErrClosedPipe
+		}
+		n, err := d.body.Read(p)
+		d.offset += int64(n)
+		d.stall.Reset(stallTimeout)
+		if err == nil || err == io.EOF && d.offset >= d.size {
+			return n, err
+		}
+		if err := d.resume(err); err != nil || n > 0 {
+			return n, err
+		}
+	}
+}
+
+// resume connects again after an error. A registry that does not know ranges
+// ends the download with the error that it broke with.
+func (d *download) resume(cause error) error {
+	if d.ctx.Err() != nil {
+		return d.ctx.Err()
+	}
+	broken := fmt.Errorf("%w at byte %d of %d: %w", errBroken, d.offset, d.size, cause)
+	if errors.Is(cause, context.Canceled) { // not by the caller
+		broken = fmt.Errorf("%w at byte %d of %d", errStalled, d.offset, d.size)
+	}
+	d.disconnect()
+	if d.resumes++; d.resumes > maxResumes {
+		return broken
+	}
+	select {
+	case <-d.ctx.Done():
+		return d.ctx.Err()
+	case <-time.After(backoff.Duration):
+	}
+	if d.connect() != nil {
+		return broken
+	}
+	return nil
+}
+
+var (
+	errBroken  = errors.New("the connection broke")
+	errStalled = errors.New("the registry stopped sending")
+)
+
+func (d *download) disconnect() error {
+	if d.body == nil {
+		return nil
+	}
+	d.stall.Stop()
+	d.cancel()
+	err := d.body.Close()
+	d.body = nil
+	return err
+}
+
+// Close implements io.Closer.
+func (d *download) Close() error { return d.disconnect() }

@@ -1,0 +1,81 @@
+package oci
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// RegistryError is an error of a registry, or of the way to it.
+type RegistryError struct {
+	Registry string // the host, and the port if it was said
+	Err      error
+	Hint     string // what a person may do, "" if nothing comes to mind
+}
+
+// Error implements error.
+func (e *RegistryError) Error() string { return fmt.Sprintf("registry %s: %v", e.Registry, e.Err) }
+
+// Unwrap gives the cause.
+func (e *RegistryError) Unwrap() error { return e.Err }
+
+// explain makes a RegistryError of what came from the network; other errors,
+// such as those of a bad image, stay what they are.
+func explain(ref name.Reference, err error) error {
+	var known *RegistryError
+	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	host := ref.Context().RegistryStr()
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return &RegistryError{host, err, statusHint(answer.StatusCode, ref)}
+	}
+	var op net.Error
+	if hint := networkHint(err, ref); hint != "" || errors.As(err, &op) {
+		return &RegistryError{host, err, hint}
+	}
+	return err
+}
+
+func statusHint(status int, ref name.Reference) string {
+	host := ref.Context().RegistryStr()
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Sprintf("log in with `docker login %[1]s` or `podman login %[1]s`, or check the name: many registries answer so for what they do not have", host)
+	case http.StatusNotFound:
+		return fmt.Sprintf("check the name %s and %s", ref.Context().RepositoryStr(), ref.Identifier())
+	case http.StatusTooManyRequests:
+		return fmt.Sprintf("log in with `docker login %s` for a higher limit, or try again later", host)
+	}
+	if status >= 500 {
+		return "try again later"
+	}
+	return ""
+}
+
+func networkHint(err error, ref name.Reference) string {
+	var cert *tls.CertificateVerificationError
+	var dns *net.DNSError
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(err, &cert):
+		return "--insecure accepts any certificate; SSL_CERT_FILE names a file of certificates to trust"
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &record):
+		return "the registry does not speak https there: --insecure allows plain http"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: is the registry running, and is the port right?"
+	case errors.As(err, &dns):
+		return fmt.Sprintf("check the name of the registry, %s, and the network", ref.Context().RegistryStr())
+	case errors.Is(err, errStalled), errors.Is(err, errBroken):
+		return "try again later"
+	}
+	return ""
+}

@@ -1,0 +1,91 @@
+package oci
+
+import (
+	"bytes"
+	"fmt"
+	"hash"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// verifier reads a blob and knows at its end whether it is the one that its
+// descriptor promised. It never reads more than one byte beyond the size.
+type verifier struct {
+	r    io.Reader
+	desc v1.Descriptor
+	hash hash.Hash
+	n    int64
+	err  error // of r, sticky
+}
+
+func newVerifier(r io.Reader, d v1.Descriptor) (*verifier, error) {
+	if d.Size < 0 {
+		return nil, fmt.Errorf("its descriptor says a size of %d bytes", d.Size)
+	}
+	h, err := v1.Hasher(d.Digest.Algorithm)
+	if err != nil {
+		return nil, err
+	}
+	return &verifier{r: r, desc: d, hash: h}, nil
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	if v.err != nil {
+		return 0, v.err
+	}
+	if most := v.desc.Size - v.n + 1; int64(len(p)) > most {
+		p = p[:most]
+	}
+	n, err := v.r.Read(p)
+	v.n += int64(n)
+	v.hash.Write(p[:n])
+	if v.n > v.desc.Size {
+		err = fmt.Errorf("it is longer than the %d bytes that its descriptor says", v.desc.Size)
+	}
+	v.err = err
+	return n, err
+}
+
+// finish reads what is left and compares size and digest.
+func (v *verifier) finish() error {
+	if _, err := io.Copy(io.Discard, v); err != nil {
+		return err
+	}
+	if v.n != v.desc.Size {
+		return fmt.Errorf("it ends after %d of the %d bytes that its descriptor says", v.n, v.desc.Size)
+	}
+	return sameDigest(v.hash, v.desc.Digest)
+}
+
+func sameDigest(h hash.Hash, want v1.Hash) error {
+	if got := fmt.Sprintf("%x", h.Sum(nil)); got != want.Hex {
+		return fmt.Errorf("its content has the digest %s:%s", want.Algorithm, got)
+	}
+	return nil
+}
+
+// readVerified reads a small blob whole: a manifest, an index, a config.
+func readVerified(r io.Reader, d v1.Descriptor) ([]byte, error) {
+	if d.Size > MaxManifest {
+		return nil, fmt.Errorf("its descriptor says a size of %d bytes, %d are allowed", d.Size, MaxManifest)
+	}
+	v, err := newVerifier(r, d)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if _, err := b.ReadFrom(v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), v.finish()
+}
+
+// readLimited reads a file that nothing vouches for, such as index.json.
+func readLimited(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, MaxManifest+1))
+	if err == nil && len(data) > MaxManifest {
+		err = fmt.Errorf("more than the %d bytes that are allowed", MaxManifest)
+	}
+	return data, err
+}
