@@ -1,0 +1,36 @@
+// Package testkit is what the tests of several packages share. It is imported
+// by tests only, and imports so little that every package can use it; its
+// neighbour guest boots virtual machines.
+package testkit
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// Judge finds a program that checks what graft made, such as unsquashfs. The
+// test is skipped where the program is missing; in CI (the variable CI is set)
+// it fails, so that no judge is absent without anyone noticing.
+func Judge(t testing.TB, program string) string {
+	t.Helper()
+	// Debian keeps depmod where an ordinary user's PATH does not lead.
+	for _, dir := range append([]string{""}, "/usr/sbin", "/sbin") {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path
+		}
+	}
+	Absent(t, "the judge "+program+" is not installed")
+	return ""
+}
+
+// Absent ends a test that needs what this machine does not have: it is skipped,
+// but fails in CI, where everything is installed.
+func Absent(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%s, but CI must have it", reason)
+	}
+	t.Skip(reason)
+}
