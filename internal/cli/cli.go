@@ -1,0 +1,192 @@
+// Package cli is the command line of graft: one file per verb, each of which
+// turns flags into one call and prints the result. The answer goes to stdout,
+// the conversation (progress, warnings, hints) to stderr.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"syscall"
+
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes, the same as those of Talos' imager and installer.
+const (
+	exitOK          = 0
+	exitUnknown     = 1 // an error that fits nowhere else
+	exitInvalid     = 2 // bad flags or bad input: findings of a check, too
+	exitUnsupported = 3 // understood, but not possible
+	exitEnvironment = 4 // something is missing on this machine
+	exitDependency  = 5 // a registry or a node did not do its part
+	exitIO          = 6 // reading or writing files
+)
+
+// Streams are where a command reads and writes.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer // the answer
+	Err io.Writer // the conversation
+}
+
+// Terminal says whether a person watches the conversation.
+func (s Streams) Terminal() bool {
+	f, ok := s.Err.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Run executes the command that args (without the program's name) spell out,
+// and returns the exit code. Errors have been printed by then.
+func Run(ctx context.Context, args []string, s Streams) int {
+	root := newRoot(s)
+	root.SetArgs(args)
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	running := false
+	eachCommand(root, func(c *cobra.Command) {
+		if run := c.RunE; run != nil {
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				running = true
+				return run(cmd, args)
+			}
+		}
+	})
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !running { // what cobra itself refuses: arguments, flags that exclude each other
+		err = usageError(err)
+	}
+	report(s.Err, cmd, err)
+	return exitCode(err)
+}
+
+func eachCommand(c *cobra.Command, fn func(*cobra.Command)) {
+	fn(c)
+	for _, sub := range c.Commands() {
+		eachCommand(sub, fn)
+	}
+}
+
+func newRoot(s Streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "graft",
+		Short: "Make, check, image, boot and see system extensions of Talos Linux",
+		Long: `graft takes a system extension of Talos Linux from a directory to a node:
+pack it, validate it, put it into a boot asset, boot that, list it on the node.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       version(),
+		RunE:          help,
+	}
+	root.SetVersionTemplate("graft {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(err) })
+	root.AddGroup(
+		&cobra.Group{ID: "extension", Title: "Extensions:"},
+		&cobra.Group{ID: "asset", Title: "Boot assets:"},
+		&cobra.Group{ID: "node", Title: "Nodes:"},
+	)
+	addVerbs(root, s)
+	return root
+}
+
+// help is what a command does that only holds others. Its Args refuse the name
+// of one that it does not hold.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
+func add(root *cobra.Command, group string, cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
+}
+
+// coded is an error with an exit code and advice for the person.
+type coded struct {
+	err   error
+	code  int
+	hints []string
+}
+
+func (e *coded) Error() string { return e.err.Error() }
+func (e *coded) Unwrap() error { return e.err }
+
+// withCode sets the exit code of an error, and what to do next, a line each.
+func withCode(code int, err error, hints ...string) error {
+	if err == nil {
+		return nil
+	}
+	return &coded{err: err, code: code, hints: hints}
+}
+
+// usageError is an error in how the command was called.
+func usageError(err error) error {
+	var c *coded
+	if errors.As(err, &c) {
+		return err
+	}
+	return withCode(exitInvalid, err)
+}
+
+// inputError says that an input is bad, unless the error is of another kind: a
+// registry's, the file system's, an interruption.
+func inputError(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || exitCode(err) != exitUnknown {
+		return err
+	}
+	return withCode(exitInvalid, err)
+}
+
+// fileErrors are what the file system says for itself, wherever it comes up.
+var fileErrors = []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, fs.ErrPermission}
+
+func isFileError(err error) bool {
+	return slices.ContainsFunc(fileErrors, func(e error) bool { return errors.Is(err, e) })
+}
+
+func exitCode(err error) int {
+	var c *coded
+	var registry *oci.RegistryError
+	var pathError *fs.PathError
+	switch {
+	case errors.As(err, &c):
+		return c.code
+	case errors.As(err, &registry):
+		return exitDependency
+	case errors.As(err, &pathError), isFileError(err):
+		return exitIO
+	}
+	return exitUnknown
+}
+
+// report prints an error, then the hints that its cause may carry.
+func report(w io.Writer, cmd *cobra.Command, err error) {
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(w, "graft: interrupted; nothing was left half-written")
+		return
+	}
+	fmt.Fprintf(w, "graft: %v\n", err)
+	var registry *oci.RegistryError
+	if errors.As(err, &registry) && registry.Hint != "" {
+		fmt.Fprintf(w, "  hint: %s\n", registry.Hint)
+	}
+	var c *coded
+	if !errors.As(err, &c) {
+		return
+	}
+	for _, h := range c.hints {
+		fmt.Fprintf(w, "  hint: %s\n", h)
+	}
+	if c.code == exitInvalid && len(c.hints) == 0 && cmd != nil {
+		fmt.Fprintf(w, "  hint: %s --help shows how it is used\n", cmd.CommandPath())
+	}
+}

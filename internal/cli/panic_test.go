@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"bytes"
+	"testing"
+)
+
+// TestPanicWatch cuts the console in the middle of the words.
+func TestPanicWatch(t *testing.T) {
+	const console = "[ 1.0] Kernel panic - not syncing: no init\r\n"
+	for cut := range len(console) {
+		var out bytes.Buffer
+		w := &panicWatch{w: &out}
+		for _, part := range []string{console[:cut], console[cut:]} {
+			if _, err := w.Write([]byte(part)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !w.seen || out.String() != console {
+			t.Errorf("cut at %d: seen is %v, passed on %q", cut, w.seen, out.String())
+		}
+	}
+	w := &panicWatch{w: &bytes.Buffer{}}
+	if _, err := w.Write([]byte("panic=-1 on the command line")); err != nil || w.seen {
+		t.Errorf("a command line was taken for a panic: %v", err)
+	}
+}
