@@ -81,7 +81,7 @@ func OpenBase(ctx context.Context, c *cache.Cache, o BaseOptions) (*Base, error)
 		return nil, fmt.Errorf("opening the base: %w", err)
 	}
 	key := "base-facts|v" + writerVersion + "|" + b.initramfs.Digest
-	err = cachedJSON(ctx, c, key, "facts of the base "+b.initramfs.Digest[:19], &b.Initramfs, func() error {
+	err = cache.JSON(ctx, c, key, "facts of the base "+b.initramfs.Digest[:19], &b.Initramfs, func() error {
 		return b.read(ctx, c)
 	})
 	if err != nil {

@@ -18,11 +18,9 @@ package bootasset
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"runtime"
 	"strings"
 
@@ -172,7 +170,7 @@ func Survey(ctx context.Context, c *cache.Cache, img *oci.Image) (*survey.Facts,
 	}
 	var facts *survey.Facts
 	key := fmt.Sprintf("facts|v%s|%s|%s", survey.Version, id, img.Platform())
-	err := cachedJSON(ctx, c, key, strings.TrimSpace("facts "+img.Ref()), &facts, func() error {
+	err := cache.JSON(ctx, c, key, strings.TrimSpace("facts "+img.Ref()), &facts, func() error {
 		t, err := img.Tree(ctx)
 		if err != nil {
 			return err
@@ -181,29 +179,6 @@ func Survey(ctx context.Context, c *cache.Cache, img *oci.Image) (*survey.Facts,
 		return err
 	})
 	return facts, err
-}
-
-// cachedJSON reads v from the cache, or lets find set it and stores it.
-func cachedJSON[T any](ctx context.Context, c *cache.Cache, key, label string, v *T, find func() error) error {
-	found := false
-	b, err := c.Make(ctx, key, label, func(f *os.File) error {
-		if err := find(); err != nil {
-			return err
-		}
-		found = true
-		return json.NewEncoder(f).Encode(v)
-	})
-	if err != nil {
-		return err
-	}
-	defer b.Close()
-	if found {
-		return nil
-	}
-	if err := json.NewDecoder(b).Decode(v); err != nil {
-		return fmt.Errorf("reading %s from the cache: %w", label, err)
-	}
-	return nil
 }
 
 // name of an extension for people and for its layer.

@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -45,6 +47,9 @@ type PackOptions struct {
 	SpoolDir string
 	// Progress of an upload, see Options.
 	Progress func(done, total int64)
+	// Cache keeps compressed layers by what is in their trees; nil: they are
+	// made each time.
+	Cache *cache.Cache
 }
 
 // Result tells what was written.
@@ -78,7 +83,7 @@ func Pack(ctx context.Context, images []Packed, dest string, opts PackOptions) (
 	if err != nil {
 		return Result{}, fmt.Errorf("writing to %s: %w", dest, err)
 	}
-	b := builder{opts: opts, spool: newSpool(opts.SpoolDir), layers: map[*tree.Tree]layer{}}
+	b := newBuilder(opts)
 	defer b.spool.Close()
 	art, err := b.build(ctx, images)
 	if err != nil {
@@ -90,6 +95,21 @@ func Pack(ctx context.Context, images []Packed, dest string, opts PackOptions) (
 	}
 	res.Digest, res.Size = art.root.Digest.String(), art.size()
 	return res, nil
+}
+
+// Describe tells what Pack would write, and writes nothing.
+func Describe(ctx context.Context, images []Packed, opts PackOptions) (Result, error) {
+	b := newBuilder(opts)
+	defer b.spool.Close()
+	art, err := b.build(ctx, images)
+	if err != nil {
+		return Result{}, fmt.Errorf("packing: %w", err)
+	}
+	return Result{Name: opts.Name, Digest: art.root.Digest.String(), Size: art.size()}, nil
+}
+
+func newBuilder(opts PackOptions) *builder {
+	return &builder{opts: opts, spool: newSpool(opts.SpoolDir), layers: map[*tree.Tree]layer{}}
 }
 
 // artifact is an image with everything that belongs to it, ready to be written.
@@ -215,15 +235,39 @@ func (b *builder) config(p Platform, l layer) v1.ConfigFile {
 	}
 }
 
-// layer writes the tar of a tree, compressed, to the spool.
+// layer gives the compressed tar of a tree.
 func (b *builder) layer(ctx context.Context, t *tree.Tree) (layer, error) {
 	if l, ok := b.layers[t]; ok {
 		return l, nil
 	}
+	var l layer
+	var err error
+	if b.opts.Cache != nil {
+		l, err = b.cachedLayer(ctx, t)
+	} else {
+		l, err = b.spooledLayer(ctx, t)
+	}
+	if err != nil {
+		return layer{}, err
+	}
+	b.layers[t] = l
+	b.art.add(l.blob)
+	return l, nil
+}
+
+// spooledLayer makes a layer in the spool.
+func (b *builder) spooledLayer(ctx context.Context, t *tree.Tree) (layer, error) {
 	f, err := b.spool.create()
 	if err != nil {
 		return layer{}, fmt.Errorf("making room in %s: %w", b.spool.dir, cause(err))
 	}
+	l, err := b.writeLayer(ctx, t, f)
+	l.at = f
+	return l, err
+}
+
+// writeLayer writes the tar of a tree, compressed.
+func (b *builder) writeLayer(ctx context.Context, t *tree.Tree, f *os.File) (layer, error) {
 	packed, plain := sha256.New(), sha256.New()
 	out := &bounded{io.MultiWriter(f, packed), &b.spool.left}
 	z, err := b.opts.Compression.writer(out)
@@ -239,10 +283,7 @@ func (b *builder) layer(ctx context.Context, t *tree.Tree) (layer, error) {
 		return layer{}, err
 	}
 	d := v1.Descriptor{MediaType: b.opts.Compression.mediaType(), Size: size, Digest: hashOf(packed.Sum(nil))}
-	l := layer{blob{d, f}, hashOf(plain.Sum(nil))}
-	b.layers[t] = l
-	b.art.add(l.blob)
-	return l, nil
+	return layer{blob{d, nil}, hashOf(plain.Sum(nil))}, nil
 }
 
 func hashOf(sum []byte) v1.Hash { return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum)} }

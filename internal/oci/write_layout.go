@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ func (d layoutDest) write(ctx context.Context, a *artifact) (Result, error) {
 		return Result{}, err
 	}
 	for _, b := range a.all() {
+		if d.has(b) {
+			continue
+		}
 		if err := d.writeFile(ctx, blobPath(b.Digest), b.reader()); err != nil {
 			return Result{}, err
 		}
@@ -41,6 +45,18 @@ func (d layoutDest) write(ctx context.Context, a *artifact) (Result, error) {
 		return Result{}, err
 	}
 	return Result{Name: d.name.given, Place: "the OCI layout " + d.dir}, nil
+}
+
+// has says whether a blob is there, whole.
+func (d layoutDest) has(b blob) bool {
+	f, err := openRegular(filepath.Join(d.dir, filepath.FromSlash(blobPath(b.Digest))))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := copyTo(h, io.LimitReader(f, b.Size+1))
+	return err == nil && n == b.Size && hashOf(h.Sum(nil)) == b.Digest
 }
 
 // prepare makes an empty directory a layout, and takes a layout as it is.

@@ -392,6 +392,12 @@ func File(perm fs.FileMode, data []byte) *Node {
 	return &Node{Mode: perm.Perm(), Size: int64(len(data)), Content: Bytes(data)}
 }
 
+// Stored makes the node of a regular file whose content has been read before:
+// sum is its SHA-256, which Hash does not make again.
+func Stored(mode fs.FileMode, size int64, sum [32]byte, c Content) *Node {
+	return &Node{Mode: mode, Size: size, Content: c, sum: &sum}
+}
+
 // Dir makes the node of an empty directory.
 func Dir(perm fs.FileMode) *Node { return newDir(perm.Perm()) }
 
