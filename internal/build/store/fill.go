@@ -83,6 +83,8 @@ func (f *filler) write(e tree.Entry, mtime time.Time) error {
 	case e.Mode&fs.ModeSymlink != 0:
 		entry.Mode = fs.ModeSymlink | 0o777
 		err = os.Symlink(e.Target, name)
+	case e.Mode&fs.ModeNamedPipe != 0:
+		err = errors.Join(unix.Mkfifo(name, 0o600), os.Chmod(name, e.Mode&modeBits))
 	default:
 		err = fmt.Errorf("%s is a special file (%s)", e.Path, e.Mode.Type())
 	}

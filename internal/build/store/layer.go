@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -10,7 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/graftlinux/graft/internal/tree"
 )
@@ -71,8 +75,38 @@ func readList(file string) ([]Entry, error) {
 	if err := json.Unmarshal(data, &list); err != nil {
 		return nil, fmt.Errorf("reading %s: %w (graft cache prune --all mends it)", file, err)
 	}
+	for i := range list {
+		for _, text := range list[i].texts() {
+			if raw, ok := strings.CutPrefix(*text, notText); ok {
+				name, err := base64.StdEncoding.DecodeString(raw)
+				if err != nil {
+					return nil, fmt.Errorf("reading %s: %w (graft cache prune --all mends it)", file, err)
+				}
+				*text = string(name)
+			}
+		}
+	}
 	return list, nil
 }
+
+// notText begins names in listings that are no UTF-8, which JSON cannot carry:
+// the rest is base64. No name has a byte of 0.
+const notText = "\x00"
+
+// marshalList is the listing as readList reads it.
+func marshalList(list []Entry) ([]byte, error) {
+	list = slices.Clone(list)
+	for i := range list {
+		for _, text := range list[i].texts() {
+			if !utf8.ValidString(*text) {
+				*text = notText + base64.StdEncoding.EncodeToString([]byte(*text))
+			}
+		}
+	}
+	return json.Marshal(list)
+}
+
+func (e *Entry) texts() []*string { return []*string{&e.Path, &e.Target, &e.Hardlink} }
 
 // Draft is a layer in the making: a directory FS to fill and, on the same file
 // system, a directory Work that overlayfs needs.
@@ -154,7 +188,7 @@ func (d *Draft) CommitList(list []Entry) (*Layer, error) {
 	if len(list) <= 1 && !(len(list) == 1 && list[0].Opaque) {
 		return nil, nil
 	}
-	data, err := json.Marshal(list)
+	data, err := marshalList(list)
 	if err != nil {
 		return nil, err
 	}

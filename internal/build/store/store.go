@@ -43,6 +43,10 @@ type Store struct {
 
 // Open makes a directory ready for use. It waits while the store is pruned.
 func Open(dir string) (*Store, error) {
+	dir, err := filepath.Abs(dir) // sandboxes have another working directory
+	if err != nil {
+		return nil, fmt.Errorf("opening the build cache: %w", err)
+	}
 	s := &Store{dir: dir}
 	for _, sub := range []string{"layers", "results", "mounts", "locks", "tmp"} {
 		// The layers have set-uid programs in them, which are nobody else's to run.
@@ -50,7 +54,6 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("opening the build cache: %w", err)
 		}
 	}
-	var err error
 	if s.use, err = lockFile(context.Background(), filepath.Join(dir, "lock"), shared); err != nil {
 		return nil, fmt.Errorf("opening the build cache: %w", err)
 	}
@@ -158,4 +161,9 @@ func (s *Store) Mount(id string) (string, error) {
 	}
 	// What the commands of any build see of it, whatever the umask here.
 	return dir, os.Chmod(dir, 0o755)
+}
+
+// RemoveMount removes such a directory.
+func (s *Store) RemoveMount(id string) error {
+	return removeAll(s.path("mounts", string(KeyOf(id))))
 }

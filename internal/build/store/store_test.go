@@ -369,3 +369,30 @@ func TestSweep(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestNotText keeps names that are no UTF-8: two that only differ in such bytes
+// are two layers.
+func TestNotText(t *testing.T) {
+	s := open(t)
+	a, b := layer(t, s, files("f bad\xff a\nl link \xfe\xff\nh hard\xff bad\xff")), layer(t, s, files("f bad\xfe a\nl link \xfe\xff\nh hard\xff bad\xfe"))
+	if a.Name == b.Name {
+		t.Error("two layers have one name")
+	}
+	v, err := Stack{a, b}.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := listing(t, v), "bad\xfe a\nbad\xff a\nhard\xff = bad\xfe\nlink -> \xfe\xff\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	d, err := s.Draft()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Discard()
+	l, err := d.Copy(context.Background(), v, "/", "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkListing(t, l)
+}
