@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
+	"github.com/graftlinux/graft/internal/build/store"
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/spf13/cobra"
 )
@@ -13,9 +15,10 @@ import (
 func newCache(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cache",
-		Short: "See and prune the cache of layers",
-		Long: `graft keeps what is costly to make (layers, firmware archives, facts about
-images) in a cache, keyed by content. It may be removed at any time.`,
+		Short: "See and prune the cache",
+		Long: `graft keeps what is costly to make or to get (layers, firmware archives, facts
+about images, sources, steps of builds) in a cache, keyed by content. It may be
+removed at any time.`,
 		Args: cobra.NoArgs,
 		RunE: help,
 	}
@@ -34,17 +37,34 @@ func newCacheList(s Streams, dir *string) *cobra.Command {
 	cacheDirFlag(cmd, dir)
 	format := formatFlag(cmd, "table", "json", "yaml")
 	cmd.RunE = func(*cobra.Command, []string) error {
-		c, err := existingCache(*dir)
-		if err != nil {
-			return err
-		}
-		entries, err := c.List()
+		entries, err := cacheEntries(*dir)
 		if err != nil {
 			return err
 		}
 		return printEntries(s, entries, *format)
 	}
 	return cmd
+}
+
+// cacheEntries are those of the cache and of the builds' store.
+func cacheEntries(dir string) ([]cache.Entry, error) {
+	c, err := existingCache(dir)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := c.List()
+	if err != nil {
+		return nil, err
+	}
+	if dir, err = storeDir(dir); err != nil {
+		return nil, err
+	}
+	uses, err := store.List(dir)
+	for _, u := range uses {
+		entries = append(entries, cache.Entry{Label: "build " + u.Label, Digest: u.Digest, Size: u.Size, Made: u.LastUsed, LastUsed: u.LastUsed})
+	}
+	slices.SortStableFunc(entries, func(a, b cache.Entry) int { return b.LastUsed.Compare(a.LastUsed) })
+	return entries, err
 }
 
 func printEntries(s Streams, entries []cache.Entry, format string) error {
@@ -94,10 +114,24 @@ func newCachePrune(s Streams, dir *string) *cobra.Command {
 			return err
 		}
 		p, err := c.Prune(limits)
-		fmt.Fprintf(s.Err, "%d entries removed, %s freed\n", p.Entries, size(p.Bytes))
-		return err
+		built, bytes, berr := pruneBuilds(s, *dir, limits)
+		fmt.Fprintf(s.Err, "%d entries removed, %s freed\n", p.Entries+built, size(p.Bytes+bytes))
+		return errors.Join(err, berr)
 	}
 	return cmd
+}
+
+// pruneBuilds prunes the builds' store, which has the same limits of its own.
+func pruneBuilds(s Streams, dir string, l cache.Limits) (results int, bytes int64, err error) {
+	if dir, err = storeDir(dir); err != nil {
+		return 0, 0, err
+	}
+	results, bytes, err = store.Prune(dir, store.Limits{MaxAge: l.MaxAge, MaxSize: l.MaxSize, All: l.All})
+	if errors.Is(err, store.ErrInUse) {
+		fmt.Fprintln(s.Err, "a build is running: what builds keep was left as it is")
+		return 0, 0, nil
+	}
+	return results, bytes, err
 }
 
 // existingCache opens the cache to look at or prune, and makes none.

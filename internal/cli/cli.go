@@ -13,6 +13,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/graftlinux/graft/internal/build/sandbox"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -45,6 +46,7 @@ func (s Streams) Terminal() bool {
 // Run executes the command that args (without the program's name) spell out,
 // and returns the exit code. Errors have been printed by then.
 func Run(ctx context.Context, args []string, s Streams) int {
+	sandbox.Child() // does not return where this process is the inside of a build's sandbox
 	root := newRoot(s)
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -80,9 +82,9 @@ func eachCommand(c *cobra.Command, fn func(*cobra.Command)) {
 func newRoot(s Streams) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "graft",
-		Short: "Make, check, image, boot and see system extensions of Talos Linux",
-		Long: `graft takes a system extension of Talos Linux from a directory to a node:
-pack it, validate it, put it into a boot asset, boot that, list it on the node.`,
+		Short: "Build, check, image, boot and see system extensions of Talos Linux",
+		Long: `graft takes a system extension of Talos Linux from a recipe to a node: build it,
+validate it, put it into a boot asset, boot that, list it on the node.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version(),
@@ -91,6 +93,7 @@ pack it, validate it, put it into a boot asset, boot that, list it on the node.`
 	root.SetVersionTemplate("graft {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(err) })
 	root.AddGroup(
+		&cobra.Group{ID: "recipe", Title: "Recipes:"},
 		&cobra.Group{ID: "extension", Title: "Extensions:"},
 		&cobra.Group{ID: "asset", Title: "Boot assets:"},
 		&cobra.Group{ID: "node", Title: "Nodes:"},
@@ -170,6 +173,9 @@ func exitCode(err error) int {
 
 // report prints an error, then the hints that its cause may carry.
 func report(w io.Writer, cmd *cobra.Command, err error) {
+	if errors.Is(err, errSaid) {
+		return
+	}
 	if errors.Is(err, context.Canceled) {
 		fmt.Fprintln(w, "graft: interrupted; nothing was left half-written")
 		return

@@ -19,19 +19,24 @@ import (
 func newValidate(s Streams) *cobra.Command {
 	var (
 		v     validation
+		r     = recipeValidation{streams: s}
 		rules bool
 	)
 	cmd := &cobra.Command{
 		Use:   "validate SRC...",
-		Short: "Check extensions, one by one and together",
+		Short: "Check extensions, one by one and together, or a tree of recipes",
 		Long: `Check extensions against the rules of Talos Linux, one by one and together:
 what two of them bring twice is found, too. All findings are printed; the exit
 code is 2 if one of them is an error.
+
+A directory with a Pkgfile is a tree of recipes: all of them are read, for every
+platform, and the checksums of all sources are verified.
 
 ` + sourceHelp,
 		Example: `  graft validate ./gvisor
   graft validate --talos-version v1.9.2 --base out/base gvisor.tar registry.example/nebula:1.9
   graft validate -o sarif ./gvisor >findings.sarif
+  graft validate --checksums=false .            # a tree of recipes
   graft validate --rules`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if rules != (len(args) == 0) {
@@ -44,10 +49,17 @@ code is 2 if one of them is an error.
 	cmd.Flags().StringVar(&v.talos, "talos-version", "", "check for this version of Talos (default: that of the base; without one the newest paths hold and every version constraint is met)")
 	cmd.Flags().StringVar(&v.base, "base", "", "base image that the extensions are for: finds missing libraries and modules for another kernel")
 	cmd.Flags().BoolVar(&rules, "rules", false, "print the table of rules")
+	cmd.Flags().BoolVar(&r.checksums, "checksums", true, "of recipes, verify all sources: what is not in the cache is downloaded")
+	cmd.Flags().StringArrayVar(&r.recipes.buildArgs, "build-arg", nil, "of recipes, NAME=VALUE, the variable BUILD_ARG_NAME of templates")
+	r.fetching.flags(cmd)
 	format := formatFlag(cmd, "table", "json", "sarif")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if rules {
 			return printRules(s.Out, *format)
+		}
+		if len(args) == 1 && isRecipeTree(args[0]) {
+			r.cacheDir = v.sources.cacheDir
+			return r.run(cmd.Context(), args[0])
 		}
 		findings, err := v.run(cmd.Context(), args)
 		if err != nil {

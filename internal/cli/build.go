@@ -1,0 +1,355 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/graftlinux/graft/internal/build"
+	"github.com/graftlinux/graft/internal/build/plan"
+	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/fetch"
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/recipe"
+	"github.com/spf13/cobra"
+)
+
+func newBuild(s Streams) *cobra.Command {
+	b := building{streams: s, warned: map[string]bool{}}
+	cmd := &cobra.Command{
+		Use:   "build [PACKAGE...]",
+		Short: "Build extensions from recipes",
+		Long: `Build packages of a tree of recipes (Pkgfile, vars.yaml, pkg.yaml), and what they
+need. On Linux nothing else is needed: no daemon, no root. What did not change is
+not built again.
+
+The result is an extension's image, which is checked (see graft validate) and gets
+an SBOM of the Go modules and Debian packages in it. DEST is one of graft pack's,
+with the name of the package added if there are several or if it is a registry's
+namespace that ends in a slash; or dir:DIRECTORY for the files themselves. Without
+-o the result stays in the cache and its digest is printed.
+
+--engine says who runs the scripts: "embedded" (on Linux), or the address of a
+BuildKit daemon, as buildkit://unix:///run/buildkit/buildkitd.sock, tcp://HOST:PORT,
+docker-container://NAME, kube-pod://POD. The default is $BUILDKIT_HOST if that is
+set, else embedded. Both make the same image, bit for bit.`,
+		Example: `  graft build gvisor
+  graft build gvisor --platform linux/amd64,linux/arm64 -o ghcr.io/me/
+  graft build gvisor -o dir:_out                  # the files, to look at
+  graft build --tier core -o oci:out
+  graft build gvisor --engine buildkit://tcp://builder.example:1234
+  graft build --check-reproducible nebula`,
+		ValidArgsFunction: completeTargets(&b.recipes),
+		RunE:              func(cmd *cobra.Command, args []string) error { return b.run(cmd.Context(), args) },
+	}
+	b.flags(cmd)
+	return cmd
+}
+
+// building is one call of graft build.
+type building struct {
+	streams  Streams
+	recipes  recipes
+	fetching fetching
+	engine   engineFlags
+	checks   validation
+
+	all          bool
+	tiers        []string
+	platforms    []string
+	dest         string
+	name         string
+	compression  string
+	progress     string
+	reproducible bool
+	noSBOM       bool
+	force        bool
+	alpine       string
+	metadata     string
+
+	warned map[string]bool // what was printed
+}
+
+func (b *building) flags(cmd *cobra.Command) {
+	b.recipes.flags(cmd)
+	b.fetching.flags(cmd)
+	b.engine.flags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&b.all, "all", false, "build all packages but internal ones")
+	f.StringSliceVar(&b.tiers, "tier", nil, "build all packages of these tiers: core, extra, contrib")
+	f.StringSliceVar(&b.platforms, "platform", nil, "platforms to build for (default: this machine's)")
+	f.StringVarP(&b.dest, "output", "o", "", "where the image goes: a registry, a tarball, an OCI layout; or dir:DIRECTORY")
+	f.StringVarP(&b.name, "tag", "t", "", "NAME:TAG of the image in a tarball or layout (default: name and version of the manifest)")
+	f.StringVar(&b.compression, "compression", string(oci.Gzip), "of the image's layer: gzip, zstd, none")
+	f.StringVar(&b.progress, "progress", "auto", "how to show it: auto, tty, plain, quiet")
+	f.BoolVar(&b.reproducible, "check-reproducible", false, "build a second time from nothing, and compare file by file")
+	f.BoolVar(&b.noSBOM, "no-sbom", false, "add no SBOM to the extension")
+	f.BoolVar(&b.force, "force", false, "write the image although it has errors")
+	f.StringVar(&b.alpine, "alpine-image", "alpine:3.21", "image that packages of the variant alpine start with")
+	f.StringVar(&b.metadata, "metadata-file", "", "file to write digests and findings to, as JSON")
+	f.StringVar(&b.checks.talos, "talos-version", "", "check for this version of Talos")
+	f.StringVar(&b.checks.base, "base", "", "base image to check against: finds missing libraries and modules for another kernel")
+	f.BoolVar(&b.checks.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	cacheDirFlag(cmd, &b.checks.sources.cacheDir)
+	complete(cmd, "platform", recipe.PlatformNames()...)
+	complete(cmd, "tier", "core", "extra", "contrib")
+	complete(cmd, "progress", "auto", "tty", "plain", "quiet")
+	complete(cmd, "compression", "gzip", "zstd", "none")
+}
+
+func (b *building) run(ctx context.Context, args []string) (err error) {
+	if err := b.usage(args); err != nil {
+		return usageError(err)
+	}
+	dir, err := b.recipes.dir()
+	if err != nil {
+		return err
+	}
+	c, err := openCache(b.checks.sources.cacheDir)
+	if err != nil {
+		return err
+	}
+	platforms, err := b.platformNames()
+	if err != nil {
+		return usageError(err)
+	}
+	set, err := b.recipes.read(ctx, b.streams, platforms[0])
+	if err != nil {
+		return err
+	}
+	if set.Pkgfile.Format == "" {
+		return withCode(exitInvalid, fmt.Errorf("%s has no %s, which a build needs", dir, recipe.PkgfileName), "its one line that must be: format: v1alpha2")
+	}
+	targets, err := b.targets(set, args)
+	if err != nil {
+		return err
+	}
+	b.warn(about(set, targets))
+	w := work{building: b, cache: c, root: dir, platforms: platforms, targets: targets, first: set}
+	return w.run(ctx)
+}
+
+func (b *building) usage(args []string) error {
+	selections := 0
+	for _, chosen := range []bool{len(args) > 0, b.all, len(b.tiers) > 0} {
+		if chosen {
+			selections++
+		}
+	}
+	switch {
+	case selections != 1:
+		return errors.New("name packages to build, or --all, or --tier")
+	case !slices.Contains([]string{"auto", "tty", "plain", "quiet"}, b.progress):
+		return fmt.Errorf("--progress %q is none of auto, tty, plain, quiet", b.progress)
+	}
+	_, err := oci.ParseCompression(b.compression)
+	return err
+}
+
+func (b *building) platformNames() ([]string, error) {
+	if len(b.platforms) == 0 {
+		return []string{recipe.HostPlatform().String()}, nil
+	}
+	var names []string
+	for _, name := range b.platforms {
+		p, err := recipe.ParsePlatform(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(names, p.String()) {
+			names = append(names, p.String())
+		}
+	}
+	return names, nil
+}
+
+// targets are the names to build.
+func (b *building) targets(set *recipe.Set, args []string) ([]string, error) {
+	var names []string
+	if len(args) > 0 {
+		for _, a := range args {
+			if !slices.Contains(names, a) {
+				names = append(names, a)
+			}
+		}
+		_, err := set.Closure(names...)
+		return names, recipeError(err)
+	}
+	for _, p := range set.Packages {
+		internal := p.Context["INTERNAL_PACKAGE"] != "" && p.Context["INTERNAL_PACKAGE"] != "false"
+		if !internal && (b.all || slices.Contains(b.tiers, p.Context["TIER"])) {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, withCode(exitInvalid, errors.New("no package is like that"), "graft eval -t PACKAGE '{{ .TIER }}' shows the tier of one")
+	}
+	return names, nil
+}
+
+// epoch is SOURCE_DATE_EPOCH: a build argument, as bldr takes it, or the
+// environment's.
+func (b *building) epoch() (time.Time, error) {
+	arg, ok := b.recipes.args()["SOURCE_DATE_EPOCH"]
+	if !ok {
+		return sourceDateEpoch()
+	}
+	n, err := strconv.ParseInt(arg, 10, 64)
+	if err != nil || n < 0 || n > maxEpoch {
+		return time.Time{}, fmt.Errorf("--build-arg SOURCE_DATE_EPOCH is %q, wanted are seconds since 1970", arg)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
+
+// work is a build whose flags have been understood.
+type work struct {
+	*building
+	cache     *cache.Cache
+	root      string
+	platforms []string
+	targets   []string
+	first     *recipe.Set // for the first platform
+	epoch     time.Time
+}
+
+func (w *work) run(ctx context.Context) (err error) {
+	if w.epoch, err = w.building.epoch(); err != nil {
+		return usageError(err)
+	}
+	inside, code, err := w.engine.enter(ctx)
+	if err != nil {
+		return err
+	}
+	if !inside {
+		return exited(code)
+	}
+	built, err := w.build(ctx, second{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, built.close()) }()
+	if w.reproducible {
+		if err := w.again(ctx, built); err != nil {
+			return err
+		}
+	}
+	if err := w.report(built); err != nil {
+		return err
+	}
+	return w.write(ctx, built)
+}
+
+// outcome is what a build made; close it when its trees have been read.
+type outcome struct {
+	built   []build.Built
+	engine  plan.Engine
+	builder *build.Builder
+}
+
+func (o *outcome) close() error { return errors.Join(o.builder.Close(), o.engine.Close()) }
+
+// build plans and runs.
+func (w *work) build(ctx context.Context, how second) (_ *outcome, err error) {
+	checks, err := w.checks.options(ctx, w.cache)
+	if err != nil {
+		return nil, err
+	}
+	screen := newScreen(w.streams, w.progress, w.logDir())
+	defer screen.close()
+	engine, err := w.engine.open(ctx, w, how, screen)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{engine: engine, builder: w.builder(how)}
+	o.built, err = build.Run(ctx, build.Config{
+		Builder: o.builder, Engine: engine, Cache: w.cache, Targets: w.targets, Platforms: w.platforms,
+		Epoch: w.epoch, Check: checks, NoSBOM: w.noSBOM, Version: version(),
+	}, screen.report)
+	screen.close()
+	w.warn(o.builder.Warnings)
+	if err != nil {
+		return nil, errors.Join(w.explain(screen, err), o.close())
+	}
+	return o, nil
+}
+
+func (w *work) builder(how second) *build.Builder {
+	return build.NewBuilder(build.PlanOptions{
+		Root: w.root, Fetch: w.fetching.fetcher(w.cache), Epoch: w.epoch, Version: version(), Alpine: w.alpine,
+		CacheNS: how.scope + w.recipes.args()["BUILDKIT_CACHE_MOUNT_NS"], ProxyEnv: proxyEnv(w.recipes.args()),
+		Load: func(ctx context.Context, platform string) (*recipe.Set, error) {
+			if platform == w.platforms[0] {
+				return w.first, nil
+			}
+			set, err := w.recipes.read(ctx, w.streams, platform)
+			if err == nil {
+				w.warn(about(set, w.targets))
+			}
+			return set, err
+		},
+	})
+}
+
+// warn prints each warning once, however many platforms and builds have it.
+func (b *building) warn(warnings []recipe.Problem) {
+	var fresh []recipe.Problem
+	for _, w := range warnings {
+		if !b.warned[w.String()] {
+			b.warned[w.String()] = true
+			fresh = append(fresh, w)
+		}
+	}
+	printProblems(b.streams.Err, "warning", fresh)
+}
+
+// proxyEnv are the build arguments that every command sees, in both spellings.
+func proxyEnv(args map[string]string) []string {
+	var env []string
+	for name, value := range args {
+		switch lower := strings.ToLower(name); lower {
+		case "http_proxy", "https_proxy", "ftp_proxy", "no_proxy":
+			env = append(env, lower+"="+value, strings.ToUpper(lower)+"="+value)
+		}
+	}
+	slices.Sort(env)
+	return env
+}
+
+// fetching are the flags that say where sources come from.
+type fetching struct {
+	goProxy       string
+	debMirror     string
+	debSuites     []string
+	debComponents []string
+	offline       bool
+}
+
+func (f *fetching) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.goProxy, "go-proxy", "", "where Go modules come from, as $GOPROXY (default: what the go command is set up with)")
+	cmd.Flags().StringVar(&f.debMirror, "deb-mirror", "", "URL of the mirror that Debian packages come from (default: what apt is set up with)")
+	cmd.Flags().StringSliceVar(&f.debSuites, "deb-suite", nil, "suites of the mirror to look in (default: apt's)")
+	cmd.Flags().StringSliceVar(&f.debComponents, "deb-component", nil, "components of the mirror to look in first (default: apt's)")
+	cmd.Flags().BoolVar(&f.offline, "offline", false, "download nothing: all sources must be in the cache")
+}
+
+func (f *fetching) fetcher(c *cache.Cache) *fetch.Fetcher {
+	return &fetch.Fetcher{
+		Cache: c, GoProxy: f.goProxy, Offline: f.offline, UserAgent: "graft/" + version(),
+		Debian: fetch.DebOptions{Mirror: f.debMirror, Suites: f.debSuites, Components: f.debComponents},
+	}
+}
+
+// exited passes on how the inner process ended, which has said all there is.
+func exited(code int) error {
+	if code == exitOK {
+		return nil
+	}
+	return &coded{err: errSaid, code: code}
+}
+
+// errSaid stands for an error that has been printed.
+var errSaid = errors.New("")
