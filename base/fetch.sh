@@ -2,20 +2,19 @@
 # fetch.sh DIR: downloads the Debian package of the kernel that the reference
 # base boots into DIR, unless a copy is there, and prints its path.
 #
-# The kernel is the one that linux-image-cloud-amd64 depends on now. apt finds
-# and verifies it; nothing is installed, and root is not needed. If apt has no
-# package lists, or old ones, it gets new ones of its own for the time being.
+# The kernel is the one that recipes/ take modules from: recipes/vars.yaml names
+# its version. apt finds and verifies it; nothing is installed, and root is not
+# needed. If apt has no package lists, or old ones, it gets new ones of its own
+# for the time being.
 set -eu
 
 dir=${1:?usage: fetch.sh DIR}
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
-
-# found prints the package that is in DIR.
-found() {
-	set -- "$dir"/linux-image-*-cloud-amd64_*_amd64.deb
-	[ -f "$1" ] && echo "$1"
-}
+vars=$(dirname "$0")/../recipes/vars.yaml
+package=linux-image-$(sed -n 's/^KERNEL_ABI: //p' "$vars")-cloud-amd64
+version=$(sed -n 's/^KERNEL_VERSION: //p' "$vars")
+file=$dir/${package}_${version}_amd64.deb
 
 # own_lists has apt read package lists into the temporary directory. What apt
 # is set up to do after that concerns the system's lists.
@@ -31,27 +30,26 @@ own_lists() {
 	apt-get -qq update >&2 || true # if the download fails, it says why
 }
 
-# download gets the package that the metapackage stands for. It comes to DIR
-# when it is whole.
+# download gets the package. It comes to DIR when it is whole, and other
+# versions, of which tests would not know which one is meant, go.
 download() {
-	package=$(apt-cache depends linux-image-cloud-amd64:amd64 2>/dev/null |
-		sed -n 's/^ *Depends: *\(linux-image-[0-9][^: ]*\).*/\1:amd64/p' | head -n 1)
-	[ -n "$package" ] || return 1
-	(cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "$package") >&2 || return 1
-	mv "$tmp"/linux-image-*.deb "$dir"
+	(cd "$tmp" && apt-get -qq -o APT::Sandbox::User=root download "$package:amd64=$version") >&2 || return 1
+	rm -f "$dir"/linux-image-*.deb
+	mv "$tmp"/linux-image-*.deb "$file"
 }
 
-found && exit 0
-command -v apt-get >/dev/null || {
-	echo "fetch.sh: apt-get is missing: on a system other than Debian, put a package linux-image-*-cloud-amd64_*_amd64.deb into $dir" >&2
-	exit 4
-}
-echo "fetching Debian's cloud kernel" >&2
-tmp=$(mktemp -d "$dir/tmp.XXXXXX")
-trap 'rm -rf "$tmp"' EXIT
-trap 'exit 130' INT TERM
-download || { own_lists && download; } || {
-	echo "fetch.sh: apt finds no kernel package for linux-image-cloud-amd64" >&2
-	exit 5
-}
-found
+if [ ! -f "$file" ]; then
+	command -v apt-get >/dev/null || {
+		echo "fetch.sh: apt-get is missing: on a system other than Debian, put the package $package of version $version here: $file" >&2
+		exit 4
+	}
+	echo "fetching Debian's cloud kernel" >&2
+	tmp=$(mktemp -d "$dir/tmp.XXXXXX")
+	trap 'rm -rf "$tmp"' EXIT
+	trap 'exit 130' INT TERM
+	download || { own_lists && download; } || {
+		echo "fetch.sh: apt does not find $package of version $version, which is in Debian 12 (bookworm)" >&2
+		exit 5
+	}
+fi
+echo "$file"

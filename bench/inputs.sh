@@ -1,7 +1,8 @@
 #!/bin/bash
 # inputs.sh DIR: makes the extensions that the benchmark images, as directories
 # in DIR, about 280 MB: Go binaries, 60 MB of firmware, kernel modules. Needs
-# Go, and apt for two Debian packages, which are fetched by name and not installed.
+# bin/graft, and apt for two Debian packages, which are fetched by name and not
+# installed.
 set -euo pipefail
 
 dir=$(mkdir -p "${1:?usage: inputs.sh DIR}" && cd "$1" && pwd)
@@ -27,21 +28,7 @@ fetch() {
 	mv "$apt/get/$1"_*.deb "$2"
 }
 
-go_extension() { # NAME PACKAGE...
-	local name=$1 bin
-	shift
-	[ -f "$dir/$name/manifest.yaml" ] && return
-	bin=$dir/$name/rootfs/usr/local/bin
-	mkdir -p "$bin"
-	for p; do
-		(cd "$top/recipes/$name" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$bin/$(basename "$p")" "$p")
-	done
-	cp "$top/recipes/$name/manifest.yaml" "$dir/$name/"
-}
-
-go_extension gvisor gvisor.dev/gvisor/runsc gvisor.dev/gvisor/shim
-go_extension nebula github.com/slackhq/nebula/cmd/nebula
-go_extension ctr github.com/containerd/containerd/v2/cmd/ctr
+"$top/bin/graft" build --root "$top/recipes" --progress quiet gvisor nebula ctr -o "dir:$dir" >/dev/null
 
 if [ ! -f "$dir/firmware/manifest.yaml" ]; then
 	fetch firmware-atheros "$dir/firmware.deb"

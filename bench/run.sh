@@ -41,7 +41,7 @@ rm -rf "$out/cache" "$out/cache-best"
 run_image 'graft, cold' "$out/cache"
 for _ in 1 2 3; do run_image 'graft, warm' "$out/cache"; done
 rm -rf "$out/nebula" && cp -a "$in/nebula" "$out/nebula"
-echo changed >>"$out/nebula/rootfs/usr/local/bin/nebula"
+echo changed >>"$out/nebula/rootfs/usr/local/bin/nebula-cert"
 extensions[3]=$out/nebula
 run_image 'graft, nebula changed' "$out/cache"
 extensions[3]=$in/nebula

@@ -1,13 +1,12 @@
 #!/bin/bash
 # run.sh: the main job from end to end. Three real extensions (gVisor, a small
-# service, a kernel module) are built, packed, checked, put into the initramfs of
-# the reference base, and booted in QEMU; the running node lists them.
+# service, a kernel module) are built from their recipes, checked, put into the
+# initramfs of the reference base, and booted in QEMU; the running node lists them.
 # Called by `make demo`, which has built graft and the base.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 graft=$top/bin/graft
 out=$top/out/demo
-export CGO_ENABLED=0
 mkdir -p "$out"
 
 step() { printf '\n\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -16,28 +15,10 @@ run() {
 	"$@"
 }
 
-# extension NAME: starts the directory of an extension from its recipe.
-extension() {
-	mkdir -p "$out/$1"
-	cp "$top/recipes/$1/manifest.yaml" "$out/$1/"
-	[ ! -d "$top/recipes/$1/rootfs" ] || cp -R "$top/recipes/$1/rootfs" "$out/$1/"
-}
-
-step "Build the extensions (gVisor's sources come through the Go module proxy: some minutes the first time)"
-extension gvisor
-mkdir -p "$out/gvisor/rootfs/usr/local/bin"
-(cd "$top/recipes/gvisor" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$out/gvisor/rootfs/usr/local/bin/runsc" gvisor.dev/gvisor/runsc &&
-	go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$out/gvisor/rootfs/usr/local/bin/containerd-shim-runsc-v1" gvisor.dev/gvisor/shim)
-extension hello-world
-(cd "$top" && go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$out/hello-world/rootfs/usr/local/lib/containers/hello-world/hello-world" ./recipes/hello-world)
-extension btrfs
-[ -d "$out/btrfs/rootfs" ] || (cd "$top" && go run ./base/modules -deb "$(base/fetch.sh out/kernel)" -o "$out/btrfs/rootfs" btrfs)
-
-step "Pack them as container images"
-for name in gvisor hello-world btrfs; do
-	run "$graft" pack "$out/$name" -o "oci:$out/images/$name" >/dev/null
-done
-images=("$out/images/gvisor" "$out/images/hello-world" "$out/images/btrfs")
+names=(gvisor hello-world-service btrfs)
+step "Build the extensions from recipes/ (compilers and sources are fetched: some minutes the first time)"
+run "$graft" build --root "$top/recipes" "${names[@]}" -o "oci:$out/images"
+images=("${names[@]/#/$out/images/}")
 
 step "Check them"
 run "$graft" validate --base "$top/out/base" "${images[@]}"

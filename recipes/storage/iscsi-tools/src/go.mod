@@ -1,0 +1,3 @@
+module start-iscsid
+
+go 1.26
