@@ -1,4 +1,4 @@
-# make demo   the main job, end to end: build, pack, check, image, boot, list
+# make demo   the main job, end to end: build, check, image, boot, list
 # make test   all tests, the boot included
 # Both install what they need, by name, with apt (as root, or through sudo).
 
@@ -11,10 +11,10 @@ BUILD    = $(GO) build -trimpath -buildvcs=false -tags grpcnotrace -ldflags '$(L
 # What the demo needs beside Go, and what the tests need beside that: the
 # programs that judge what graft writes.
 DEMO_PACKAGES = qemu-system-x86
-TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git
-BENCH_PACKAGES = squashfs-tools cpio kmod zstd time
+TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git runc graphviz
+BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc
 
-.PHONY: build base demo test race fuzz bench lint clean deps-demo deps-test deps-bench
+.PHONY: build base demo recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench
 
 build:
 	$(BUILD) -o bin/ ./cmd/graft
@@ -26,13 +26,24 @@ base: build
 demo: deps-demo base
 	demo/run.sh
 
+# Compiling these takes minutes each.
+SLOW_RECIPES = gvisor tailscale ctr ecr-credential-provider newt nebula
+recipes: build
+	bin/graft build --root recipes $(filter-out $(SLOW_RECIPES),$(shell bin/graft dump --root recipes --template recipes/names.template))
+
+# Every night: all recipes for both platforms, twice from nothing, and the same
+# from BuildKit.
+recipes-all: deps-test build
+	bin/graft build --root recipes --all --platform linux/amd64,linux/arm64 --check-reproducible
+	GRAFT_TEST_RECIPES=all $(GO) test -timeout 3h -count 1 -v ./test/engines
+
 test: deps-test base
 	$(GO) test ./...
 
-# The race detector needs cgo. The machine in test/vm is no code of this process;
+# The race detector needs cgo. What test/ starts is no code of this process;
 # -short leaves out long comparisons with judges, which make test has done.
 race: deps-test base
-	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v /test/vm)
+	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v /test/)
 
 FUZZTIME ?= 20s
 fuzz:
@@ -40,6 +51,7 @@ fuzz:
 
 bench: deps-bench base
 	bench/run.sh
+	bench/build.sh
 
 lint:
 	hack/lint.sh
