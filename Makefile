@@ -11,7 +11,7 @@ BUILD    = $(GO) build -trimpath -buildvcs=false -tags grpcnotrace -ldflags '$(L
 # What the demo needs beside Go, and what the tests need beside that: the
 # programs that judge what graft writes.
 DEMO_PACKAGES = qemu-system-x86
-TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git runc graphviz
+TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git runc busybox-static graphviz
 BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc
 
 .PHONY: build base demo recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench

@@ -13,6 +13,9 @@ import (
 // files than before.
 const version = "1"
 
+// copyVersion is the same for copies alone: what is costly stays.
+const copyVersion = "2"
+
 // key names the result of an operation whose inputs are there.
 func (s *solver) key(op *plan.Op) (store.Key, error) {
 	switch k := op.Kind.(type) {
@@ -25,7 +28,7 @@ func (s *solver) key(op *plan.Op) (store.Key, error) {
 		if err != nil {
 			return "", err
 		}
-		return store.KeyOf(append([]string{version, "copy", k.From, k.To}, stack.Names()...)...), nil
+		return store.KeyOf(append([]string{copyVersion, "copy", k.From, k.To}, stack.Names()...)...), nil
 	case *plan.Exec:
 		return s.execKey(op, k)
 	}

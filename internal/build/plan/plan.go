@@ -63,10 +63,10 @@ type Image struct {
 
 // Copy takes a path out of a file system into an otherwise empty one.
 //
-// A directory's content goes into To, which is made, with its parents, if it is
-// not the root. A file becomes To, or is put into To if that ends in a slash or
-// is the root. A symlink in the last place of From is followed, others within a
-// directory stay. Modes are kept. There are no patterns. What is missing is an
+// A directory's content goes into To, which is made, with its parents and mode
+// 0755, if it is not the root. A file becomes To, or is put into To under the last
+// name of From if To ends in a slash or is the root. A symlink in the last place
+// of From is followed, others within a directory stay. Modes are kept. There are no patterns. What is missing is an
 // error (bldr, docs of dependencies and finalize).
 type Copy struct {
 	Input    *Op

@@ -29,7 +29,7 @@ func (d *Draft) Copy(ctx context.Context, v *View, from, to string) (*Layer, err
 	} else {
 		dest := cleanTo(to)
 		if strings.HasSuffix(to, "/") {
-			dest = path.Join(dest, path.Base(src))
+			dest = path.Join(dest, path.Base(path.Clean("/"+from))) // that of a link, not of what it leads to
 		}
 		err = c.file(node, dest)
 	}
@@ -75,14 +75,23 @@ func (c *copier) dir(ctx context.Context, src, dest string) error {
 			return err
 		}
 		name := path.Join(dest, e.Path)
-		if name == "." {
-			return nil // the root is there, with a mode of its own
+		if e.Path == "." {
+			return c.top(dest)
 		}
 		if e.Hardlink != "" {
 			return c.hardlink(e, name, path.Join(dest, e.Hardlink))
 		}
 		return c.entry(e.Node, name)
 	})
+}
+
+// top makes the directory that others are copied into. As in BuildKit it is a new
+// one, whatever the mode of that which they come from.
+func (c *copier) top(dest string) error {
+	if dest == "." {
+		return nil // the root is there
+	}
+	return c.mkdir(Entry{Path: dest, Mode: fs.ModeDir | 0o755}, plan.FileTime)
 }
 
 func (c *copier) file(n *tree.Node, dest string) error {

@@ -169,6 +169,7 @@ func TestCopy(t *testing.T) {
 		{"/src/file", "/", "file f\n"},
 		{"/to-dir", "/x", "x\nx/file f\nx/inner -> file\nx/sub\nx/sub/deep d\nx/sub/hard = x/file\n"},
 		{"/to-file", "/x", "x f\n"},
+		{"/to-file", "/in/", "in\nin/to-file f\n"},
 		{"/empty", "/x", "x\n"},
 	} {
 		d, err := s.Draft()
