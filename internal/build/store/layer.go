@@ -195,14 +195,22 @@ func (d *Draft) CommitList(list []Entry) (*Layer, error) {
 	sum := sha256.Sum256(data)
 	name := hex.EncodeToString(sum[:])
 	dir := d.store.path("layers", name)
-	if _, err := os.Stat(dir); err == nil {
+	if d.store.reusable(dir) {
 		return newLayer(name, dir), nil
+	}
+	if err := d.store.soil(); err != nil {
+		return nil, err
 	}
 	final := filepath.Join(d.dir, "layer")
 	err = errors.Join(os.Mkdir(final, 0o700),
-		os.WriteFile(filepath.Join(d.dir, "layer", "list"), data, 0o600),
+		os.WriteFile(filepath.Join(final, "list"), data, 0o600),
+		os.WriteFile(filepath.Join(final, "boot"), []byte(d.store.boot), 0o600),
 		rename(d.FS, filepath.Join(final, "fs")))
 	if err != nil {
+		return nil, err
+	}
+	// What a power failure may have damaged makes room.
+	if err := os.Rename(dir, filepath.Join(d.dir, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := os.Rename(final, dir); err != nil && !errors.Is(err, fs.ErrExist) {
@@ -211,6 +219,12 @@ func (d *Draft) CommitList(list []Entry) (*Layer, error) {
 		}
 	}
 	return newLayer(name, dir), nil
+}
+
+// reusable says whether a layer is there, and whole.
+func (s *Store) reusable(dir string) bool {
+	boot, err := os.ReadFile(filepath.Join(dir, "boot"))
+	return err == nil && s.durable(string(boot))
 }
 
 // rename moves a directory, which needs the right to write into it, even where

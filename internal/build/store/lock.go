@@ -52,3 +52,9 @@ func tryLock(name string, kind lockKind) (*os.File, error) {
 	}
 	return nil, err
 }
+
+// upgrade makes a shared lock exclusive, if nobody else holds it. If it cannot,
+// the lock may be lost.
+func upgrade(f *os.File) bool {
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil
+}

@@ -16,10 +16,12 @@
 //
 //	build/layers/<digest>/fs      the files
 //	build/layers/<digest>/list    the listing, JSON
+//	build/layers/<digest>/boot    when the machine had started that made it
 //	build/results/<key>           the digests of the layers, JSON
 //	build/mounts/<id>             directories that persist between commands
 //	build/locks/<key>             held while a result is made
 //	build/tmp/                    in the making
+//	build/synced/<boot>           everything made in that boot is on disk
 package store
 
 import (
@@ -32,13 +34,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
 // Store is a directory of layers and results.
 type Store struct {
-	dir string
-	use *os.File // holds the store's lock
+	dir  string
+	use  *os.File // holds the store's lock
+	boot string
+
+	mu     sync.Mutex
+	soiled bool // something was written since the last mark
 }
 
 // Open makes a directory ready for use. It waits while the store is pruned.
@@ -47,8 +54,8 @@ func Open(dir string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the build cache: %w", err)
 	}
-	s := &Store{dir: dir}
-	for _, sub := range []string{"layers", "results", "mounts", "locks", "tmp"} {
+	s := &Store{dir: dir, boot: bootID()}
+	for _, sub := range []string{"layers", "results", "mounts", "locks", "tmp", "synced"} {
 		// The layers have set-uid programs in them, which are nobody else's to run.
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("opening the build cache: %w", err)
@@ -57,11 +64,14 @@ func Open(dir string) (*Store, error) {
 	if s.use, err = lockFile(context.Background(), filepath.Join(dir, "lock"), shared); err != nil {
 		return nil, fmt.Errorf("opening the build cache: %w", err)
 	}
-	return s, s.sweepDrafts()
+	if err := s.sweepDrafts(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the build cache: %w", err), s.use.Close())
+	}
+	return s, nil
 }
 
 // Close gives the store back. Trees of its layers must not be read after.
-func (s *Store) Close() error { return s.use.Close() }
+func (s *Store) Close() error { return errors.Join(s.settle(), s.use.Close()) }
 
 // Dir is where the store is.
 func (s *Store) Dir() string { return s.dir }
@@ -98,6 +108,7 @@ func (s Stack) Names() []string {
 type result struct {
 	Label  string   `json:"label"`
 	Layers []string `json:"layers"`
+	Boot   string   `json:"boot,omitempty"` // see durable
 }
 
 // Result returns what a key stands for; fs.ErrNotExist if that is not known, or
@@ -111,6 +122,9 @@ func (s *Store) Result(key Key) (Stack, error) {
 	var r result
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("reading %s: %w: it is damaged", file, fs.ErrNotExist)
+	}
+	if !s.durable(r.Boot) {
+		return nil, fmt.Errorf("%s was made shortly before the machine stopped: %w", r.Label, fs.ErrNotExist)
 	}
 	stack := Stack{}
 	for _, name := range r.Layers {
@@ -128,8 +142,8 @@ func (s *Store) Result(key Key) (Stack, error) {
 // SetResult says what a key stands for. The label is for people who list the
 // store.
 func (s *Store) SetResult(key Key, label string, stack Stack) error {
-	data, err := json.Marshal(result{label, stack.Names()})
-	if err != nil {
+	data, err := json.Marshal(result{label, stack.Names(), s.boot})
+	if err := errors.Join(err, s.soil()); err != nil {
 		return err
 	}
 	tmp, err := os.CreateTemp(s.path("tmp"), "result-*")

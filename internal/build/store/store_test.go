@@ -397,3 +397,59 @@ func TestNotText(t *testing.T) {
 	}
 	checkListing(t, l)
 }
+
+// TestPowerFailure wants results of an earlier boot only if all was on disk then.
+func TestPowerFailure(t *testing.T) {
+	s := open(t)
+	if s.boot == "" {
+		t.Skip("this system does not name its boots")
+	}
+	dir := s.Dir()
+	if err := s.SetResult("k", "k", Stack{layer(t, s, files("f x x"))}); err != nil {
+		t.Fatal(err)
+	}
+	// after is how a store of the next boot sees the result.
+	after := func() error {
+		next, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next.boot = "another"
+		_, err = next.Result("k")
+		return errors.Join(err, next.use.Close()) // it wrote nothing
+	}
+	if err := after(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("before anything was synced: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := after(); err != nil {
+		t.Errorf("after the store was closed: %v", err)
+	}
+	again, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := again.SetResult("other", "other", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := after(); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("while something new is written: %v", err)
+	}
+}
+
+// TestDamagedLayer replaces what a power failure may have damaged.
+func TestDamagedLayer(t *testing.T) {
+	s := open(t)
+	old := layer(t, s, files("f x good"))
+	if err := errors.Join(os.WriteFile(filepath.Join(old.FS(), "x"), nil, 0o644), os.WriteFile(filepath.Join(old.dir, "boot"), []byte("before"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	again := layer(t, s, files("f x good"))
+	if again.Name != old.Name {
+		t.Fatalf("names %s and %s", old.Name, again.Name)
+	}
+	checkListing(t, again)
+}
