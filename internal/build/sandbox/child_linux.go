@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -28,7 +29,7 @@ func Child() {
 // childMain is the life of pid 1.
 func childMain() {
 	runtime.LockOSThread() // capabilities and filters are of a thread, and those of this one go to the command
-	_ = unix.CloseRange(specFile, ^uint(0)>>1, unix.CLOSE_RANGE_CLOEXEC)
+	keepFiles()
 	catchSignals()
 	in := os.NewFile(specFile, "spec")
 	decoder := json.NewDecoder(in)
@@ -44,6 +45,17 @@ func childMain() {
 		r.Failure = toFailure(err)
 	}
 	_ = json.NewEncoder(os.NewFile(reportFile, "report")).Encode(r) // without a parent nobody wants it
+}
+
+// keepFiles keeps all files but the standard ones from the command: those of this
+// process, and what others left open in the parent.
+func keepFiles() {
+	if unix.CloseRange(specFile, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	for fd := specFile; fd < 1024; fd++ { // a filter of a container does not know the call
+		unix.CloseOnExec(fd)
+	}
 }
 
 // catchSignals makes pid 1 deaf to what the command, or the terminal, sends to

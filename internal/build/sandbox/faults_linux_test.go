@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -272,6 +273,39 @@ func TestParentKilled(t *testing.T) {
 	}
 }
 
+// TestKilledAnytime kills the process that runs sandboxes at moments that nobody
+// chose. A pipe that all of them have got, up to the command, tells when the last
+// one is gone.
+func TestKilledAnytime(t *testing.T) {
+	t.Parallel()
+	for i := range 20 {
+		dir := t.TempDir()
+		t.Cleanup(func() { _ = removeAll(dir) })
+		alive, theirs, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := helper("enter", "run", machine(t), dir, "sleep 1000")
+		cmd.ExtraFiles = []*os.File{theirs}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		theirs.Close()
+		time.Sleep(time.Duration(i) * 3 * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait() // killed
+		if err := alive.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := alive.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Errorf("killed after %d ms: %v, a process is left", i*3, err)
+		}
+		alive.Close()
+	}
+}
+
 // childOf is a child of a process, or itself if it has none.
 func childOf(pid int) int {
 	if os.Getuid() == 0 { // Enter makes none: a child is the sandbox
@@ -329,10 +363,11 @@ func kill(t *testing.T, cmdline string) {
 	var state string
 	var parent int
 	_, rest, _ := strings.Cut(string(data), ") ")
-	if _, err := fmt.Sscan(rest, &state, &parent); err == nil && parent > 1 {
-		err = unix.Kill(parent, unix.SIGKILL)
+	if _, err := fmt.Sscan(rest, &state, &parent); err != nil || parent <= 1 {
+		t.Errorf("reading who started a process: %d, error %v", parent, err)
+		return
 	}
-	if err != nil {
+	if err := unix.Kill(parent, unix.SIGKILL); err != nil {
 		t.Error(err)
 	}
 }
@@ -370,6 +405,9 @@ func TestDiskFull(t *testing.T) {
 
 // TestNoInodes fills the disk before the sandbox is ready.
 func TestNoInodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the many ways to run out of inodes take too long for -short")
+	}
 	for inodes := 4; inodes < 20; inodes++ {
 		c := sh(t, "true")
 		useDisk(t, &c, smallDisk(t, 256, inodes))

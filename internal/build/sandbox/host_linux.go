@@ -17,7 +17,7 @@ type Support struct {
 	// Overlay says that layers can be stacked. If not, commands run in copies, as
 	// Config.Root.
 	Overlay bool
-	Reason  error // why not
+	Reason  error // why not; a *HostError if something can be done about it
 }
 
 // Probe tries what this machine allows, with files in a directory like that which
@@ -41,7 +41,16 @@ func Probe(ctx context.Context, dir string) (Support, error) {
 	if _, err := run(ctx, s); err != nil {
 		return Support{}, err
 	}
-	return Support{Reason: reason}, nil
+	return Support{Reason: copyReason(reason)}, nil
+}
+
+// copyReason has another hint than one that is about running commands at all.
+func copyReason(err error) error {
+	var host *HostError
+	if errors.As(err, &host) && !slices.Contains(host.Hints, engineHint) {
+		return host
+	}
+	return &HostError{Err: err, Hints: []string{"keep the cache (--cache-dir) on a local disk with ext4, xfs or btrfs, or in a tmpfs: copies take time and space"}}
 }
 
 // probeSpec has a layer with what probeRoot wants.
@@ -64,7 +73,7 @@ func probeRoot() error {
 		err = errors.Join(err, errors.New("the overlay does not replace directories (extended attributes may be missing)"))
 	}
 	if err != nil {
-		return &hostFault{fmt.Errorf("trying the root: %w", err)}
+		return fmt.Errorf("trying an overlay: %w", err)
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -149,7 +148,7 @@ func start(s *spec) (*child, error) {
 	}
 	ch := &child{process: process, spec: p.spec, report: p.report, output: make(chan error, 1), restore: func() {}}
 	if s.Terminal {
-		ch.restore = func() { takeTerminal(s.Stdin) }
+		ch.restore = terminalRestorer(s.Stdin)
 	}
 	go func() { ch.output <- copyOutput(s.Output, p.output) }()
 	return ch, nil
@@ -328,16 +327,4 @@ func removeAll(dir string) error {
 		return err
 	}) // RemoveAll says what is in the way
 	return os.RemoveAll(dir)
-}
-
-// takeTerminal makes this process' group the one in the foreground again.
-func takeTerminal(tty *os.File) {
-	runtime.LockOSThread() // signals are blocked per thread
-	defer runtime.UnlockOSThread()
-	var ttou unix.Sigset_t
-	ttou.Val[0] = 1 << (unix.SIGTTOU - 1)
-	var before unix.Sigset_t
-	_ = unix.PthreadSigmask(unix.SIG_BLOCK, &ttou, &before)
-	_ = unix.IoctlSetPointerInt(int(tty.Fd()), unix.TIOCSPGRP, unix.Getpgrp()) // the terminal may be gone
-	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil)
 }

@@ -37,6 +37,13 @@
 //     kernels set on directories with whiteouts of another kind, does not occur.
 //   - user.overlay.origin and user.overlay.impure are of no interest to others
 //
+// Mount points (/proc, /dev, /sys, /etc/hosts, /etc/resolv.conf and those of
+// Mounts) that were missing are not there: they are made before the command and
+// removed after it, and the times of the directories that they were in restored,
+// unless the command put something into them or moved them. A directory of the
+// layers below that had one shows up in Upper, as it is below. A lowest layer that
+// has the usual ones saves that.
+//
 // All of this is what a later Run takes as Lower. Mode, owner and times of
 // the root directory itself are those of Upper. The kernel is told not to wait
 // for the disk (option volatile): whoever keeps Upper beyond a power failure must

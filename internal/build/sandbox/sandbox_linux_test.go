@@ -525,3 +525,18 @@ func TestSetuid(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// BenchmarkRun is what a sandbox costs: the command does nothing.
+func BenchmarkRun(b *testing.B) {
+	for name, network := range map[string]Network{"none": None, "host": Host} {
+		b.Run(name, func(b *testing.B) {
+			c := sh(b, "")
+			c.Args, c.Network = []string{"/bin/true"}, network
+			for b.Loop() {
+				if r, err := Run(b.Context(), c); err != nil || r.ExitCode != 0 {
+					b.Fatal(r, err)
+				}
+			}
+		})
+	}
+}
