@@ -233,8 +233,18 @@ func (u *Update) uses(places map[place]bool) []Use {
 	return all
 }
 
+// perPlatform says whether a source is another file on every platform, though the
+// recipe says the same of it: a Debian package without an architecture.
+func perPlatform(s Source) bool {
+	name, _, _ := strings.Cut(s.Deb, "=")
+	return s.Deb != "" && !strings.Contains(name, ":")
+}
+
 func addUse(all []Use, use Use) []Use {
 	for i, other := range all {
+		if perPlatform(use.Source) {
+			break
+		}
 		if other.Package == use.Package && other.Step == use.Step && other.Index == use.Index && reflect.DeepEqual(other.Source, use.Source) {
 			all[i].Platforms = append(other.Platforms, use.Platforms...)
 			return all

@@ -91,7 +91,7 @@ func TestSection10UpdateFindsSources(t *testing.T) {
 		{"a/vars.yaml", "VERSION", a},
 		{"./a/vars.yaml", "VERSION", a},
 		{"Pkgfile", "MIRROR", a},
-		{"Pkgfile", "BASE_VERSION", []string{"b: steps[0].sources[0] https://example.org/1_2/v" + both, "b: steps[0].sources[1] example.org/b@v1.2.0" + both, "b: steps[0].sources[2] bash=1.2-1" + both}},
+		{"Pkgfile", "BASE_VERSION", []string{"b: steps[0].sources[0] https://example.org/1_2/v" + both, "b: steps[0].sources[1] example.org/b@v1.2.0" + both, "b: steps[0].sources[2] bash=1.2-1 linux/amd64", "b: steps[0].sources[2] bash=1.2-1 linux/arm64"}},
 		{"vars.yaml", "SHARED", []string{"a: steps[0].sources[1] https://example.org/fixed-v7" + both, "b: steps[0].sources[0] https://example.org/1_2/v" + both}},
 		{"a/vars.yaml", "SHA256", nil},
 	} {

@@ -41,7 +41,7 @@ func prepare() error {
 	}
 	id := make([]byte, 6)
 	rand.Read(id) // never fails
-	return create("initiatorname.iscsi", fmt.Appendf(nil, "InitiatorName=iqn.1993-08.org.debian:01:%x\n", id))
+	return create("initiatorname.iscsi", fmt.Appendf(nil, "InitiatorName=iqn.2016-04.com.open-iscsi:%x\n", id))
 }
 
 // create writes a file, as a whole, that is not there.
