@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"github.com/graftlinux/graft/internal/build/buildkit"
 	"github.com/graftlinux/graft/internal/build/embedded"
 	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/build/sandbox"
@@ -27,6 +28,7 @@ import (
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/recipe"
 	"github.com/graftlinux/graft/internal/testkit"
+	"github.com/graftlinux/graft/internal/testkit/buildkitd"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -38,6 +40,7 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	code := m.Run()
+	buildkitd.Stop()
 	if kitchenLayout.dir != "" {
 		_ = os.RemoveAll(kitchenLayout.dir)
 	}
@@ -207,7 +210,7 @@ func (s *shop) tryContext(ctx context.Context, targets ...string) ([]Built, erro
 		options.Fetch = &fetch.Fetcher{}
 	}
 	options.Fetch.Cache = c
-	e, err := embedded.New(engine)
+	e, err := s.newEngine(engine, c)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -364,4 +367,18 @@ func manyUsers(t testing.TB) bool {
 	}
 	fields := strings.Fields(string(data))
 	return len(fields) > 3 || len(fields) == 3 && fields[2] != "1"
+}
+
+// engineEnv is the address of the daemon in the run of tests on BuildKit.
+const engineEnv = "GRAFT_TEST_BUILDKIT"
+
+func (s *shop) newEngine(o embedded.Options, c *cache.Cache) (plan.Engine, error) {
+	address := os.Getenv(engineEnv)
+	if address == "" {
+		return embedded.New(o)
+	}
+	if err := o.Store.Close(); err != nil {
+		return nil, err
+	}
+	return buildkit.New(s.t.Context(), buildkit.Options{Address: address, SpoolDir: c.TempDir(), Cache: c, NoCache: o.NoCache})
 }

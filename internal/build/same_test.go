@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/graftlinux/graft/internal/testkit/buildkitd"
 )
 
 // TestSame pins a result that has all in it that could differ from machine to
@@ -95,19 +98,44 @@ func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 || !manyUsers(t) {
 		t.Skip("this is no root, who can become others")
 	}
+	if testing.Short() {
+		t.Skip("it runs half of the tests again")
+	}
 	t.Parallel()
 	dir := t.TempDir()
 	self := filepath.Join(dir, "self.test") // a directory of go test's is closed to others
 	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chown(dir, 65534, 65534), copySelf(self)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(self, "-test.v", "-test.run=TestSame|TestSection[57]|TestExtension|TestFault")
+	cmd := exec.Command(self)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	again(t, cmd, "TestSame|TestSection[57]|TestOddNames|TestExtension|TestFault")
+}
+
+// TestOnBuildKit runs tests of what is in results once more, on the other engine.
+func TestOnBuildKit(t *testing.T) {
+	if os.Getenv(engineEnv) != "" {
+		t.Skip("this is that run")
+	}
+	if testing.Short() {
+		t.Skip("it takes longer than all other tests")
+	}
+	address := buildkitd.Start(t)
+	t.Parallel()
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), engineEnv+"="+address)
+	again(t, cmd, "^(TestSection(5(Order|Stacking|Copy|Owners)|6(Context|Times)|7(Install|Alpine|Env|Order|Test|Finalize|SBOM|Sources)|8(DependencyPlatform|BuildPlatform))|TestOddNames|TestExtension|TestModuleSource)$")
+}
+
+// again runs tests in another process.
+func again(t *testing.T, cmd *exec.Cmd, tests string) {
+	t.Helper()
+	cmd.Args = append(cmd.Args, "-test.v", "-test.run="+tests)
 	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("as an ordinary user: %v\n%s", err, out)
+	if err != nil || bytes.Contains(out, []byte("no tests to run")) {
+		t.Errorf("%v\n%s", err, out)
 	}
 	for line := range strings.Lines(string(out)) {
 		if strings.Contains(line, "--- SKIP") {

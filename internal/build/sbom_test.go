@@ -51,7 +51,8 @@ finalize: [{from: /rootfs, to: /}, {from: /modes, to: /}]
 	if diff := cmp.Diff([]string{"/a.tar", "/b.tar"}, files); diff != "" {
 		t.Errorf("files, -want +got:\n%s", diff)
 	}
-	if doc.DocumentName != "sidero-pkgs-p" || doc.CreationInfo.Created != "2023-11-14T22:13:20Z" || doc.Packages[0].PackageVersion != "v1.2" || doc.Packages[0].PackageLicenseDeclared != "MIT" || len(doc.Packages[0].PackageExternalReferences) != 2 {
+	if doc.DocumentName != "sidero-pkgs-p" || doc.CreationInfo.Created != "2023-11-14T22:13:20Z" ||
+		doc.Packages[0].PackageVersion != "v1.2" || doc.Packages[0].PackageLicenseDeclared != "MIT" || len(doc.Packages[0].PackageExternalReferences) != 2 {
 		t.Errorf("got %s", text)
 	}
 	s.wantWarning("p/pkg.yaml", "not a cpe", "left out")

@@ -100,7 +100,7 @@ func TestSection5Copy(t *testing.T) {
 		{"a directory to a deep one", "/dir/sub", "/a/b/c", "a drwxr-xr-x\na/b drwxr-xr-x\na/b/c drwxr-xr-x\na/b/c/deep -rw-r--r-- s\na/b/c/hard -rw-r--r-- f"},
 		{"a directory to one with a slash", "/dir/sub/", "/a/", "a drwxr-xr-x\na/deep -rw-r--r-- s\na/hard -rw-r--r-- f"},
 		{"an empty directory", "/dir/empty", "/e", "e drwxr-xr-x"},
-		{"a directory's own mode", "/dir/sticky", "/x", "x dtrwxrwxrwx"},
+		{"a directory of another mode", "/dir/sticky", "/x", "x drwxr-xr-x"},
 		{"a file to a new name", "/dir/file", "/new", "new -rw-r--r-- f"},
 		{"a file to a deep name", "/dir/file", "/a/b", "a drwxr-xr-x\na/b -rw-r--r-- f"},
 		{"a file into a directory", "/dir/file", "/a/", "a drwxr-xr-x\na/file -rw-r--r-- f"},
@@ -108,6 +108,7 @@ func TestSection5Copy(t *testing.T) {
 		{"a set-uid file", "/dir/setuid", "/s", "s urwxr-xr-x x"},
 		{"below a symlink", "/to-dir/sub", "/", "deep -rw-r--r-- s\nhard -rw-r--r-- f"},
 		{"a symlink to a file", "/to-file", "/new", "new -rw-r--r-- f"},
+		{"a symlink to a file into a directory", "/to-file", "/a/", "a drwxr-xr-x\na/to-file -rw-r--r-- f"},
 		{"a symlink to a directory", "/chain", "/", "deep -rw-r--r-- s\nhard -rw-r--r-- f"},
 		{"a name that looks like a pattern", "/dir/*", "/star", "star -rw-r--r-- *"},
 	}

@@ -55,10 +55,10 @@ func readContext(dir string, p *recipe.Package) (*tree.Tree, error) {
 		own.Remove("_out")
 	}
 	t := tree.New()
-	err = errors.Join(normalize(own), graftOnto(t, contextDir, own))
 	if len(p.Steps) > 0 {
-		err = errors.Join(err, t.Put(tempDir, tree.Dir(0o755)))
+		t, err = workTree()
 	}
+	err = errors.Join(err, normalize(own), graftOnto(t, contextDir, own))
 	for _, f := range p.TemplatedFiles {
 		err = errors.Join(err, t.Put(path.Join(contextDir[1:], f.Path), tree.File(0o644, f.Content)))
 	}
@@ -191,8 +191,8 @@ func (m *maker) module(s recipe.Source) (*plan.Op, error) {
 				return nil, err
 			}
 			m.b.keep(mod)
-			t := tree.New()
-			err = graftOnto(t, path.Join(tempDir, s.Destination), mod.Source())
+			t, err := workTree()
+			err = errors.Join(err, graftOnto(t, path.Join(tempDir, s.Destination), mod.Source()))
 			if cache := mod.ModCache(); cache != nil {
 				err = errors.Join(err, graftOnto(t, modCache, cache))
 			}
@@ -211,12 +211,22 @@ func below(dir string, sub *tree.Tree) (*tree.Tree, error) {
 	return t, graftOnto(t, dir, sub)
 }
 
+// workTree is a tree with the temporary directory. What is above that has the mode
+// that it has on every system: a layer decides on the modes of all directories
+// that it names.
+func workTree() (*tree.Tree, error) {
+	t := tree.New()
+	tmp := tree.Dir(0)
+	tmp.Mode = fs.ModeDir | fs.ModeSticky | 0o777
+	return t, errors.Join(t.Put("tmp", tmp), t.Put(tempDir, tree.Dir(0o755)))
+}
+
 // oneFile is a tree of one file that belongs to root alone, as BuildKit's
 // downloads do.
 func oneFile(name string, blob *cache.Blob) (*tree.Tree, error) {
-	t := tree.New()
+	t, err := workTree()
 	n := &tree.Node{Mode: 0o600, Size: blob.Size, Content: section{blob}}
-	return t, t.Put(strings.TrimPrefix(name, "/"), n)
+	return t, errors.Join(err, t.Put(strings.TrimPrefix(name, "/"), n))
 }
 
 // section is content of a file that is open.

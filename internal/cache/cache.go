@@ -52,7 +52,22 @@ func Open(dir string) (*Cache, error) {
 			return nil, fmt.Errorf("opening the cache: %w", err)
 		}
 	}
+	if err := tag(dir); err != nil {
+		return nil, fmt.Errorf("opening the cache: %w", err)
+	}
 	return c, nil
+}
+
+// TagName is a file that says that its directory is a cache, to programs that
+// copy or search directories (the Cache Directory Tagging Specification).
+const TagName = "CACHEDIR.TAG"
+
+func tag(dir string) error {
+	name := filepath.Join(dir, TagName)
+	if _, err := os.Lstat(name); err == nil {
+		return nil
+	}
+	return os.WriteFile(name, []byte("Signature: 8a477f597d28d172789f06886806bc55\n# This is a cache of graft. It may be removed.\n"), 0o644)
 }
 
 // Existing opens a cache that is there, for looking at it; fs.ErrNotExist if

@@ -44,7 +44,10 @@ set, else embedded. Both make the same image, bit for bit.`,
   graft build gvisor --engine buildkit://tcp://builder.example:1234
   graft build --check-reproducible nebula`,
 		ValidArgsFunction: completeTargets(&b.recipes),
-		RunE:              func(cmd *cobra.Command, args []string) error { return b.run(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b.destGiven = cmd.Flags().Changed("output")
+			return b.run(cmd.Context(), args)
+		},
 	}
 	b.flags(cmd)
 	return cmd
@@ -62,6 +65,7 @@ type building struct {
 	tiers        []string
 	platforms    []string
 	dest         string
+	destGiven    bool
 	name         string
 	compression  string
 	progress     string
@@ -145,9 +149,39 @@ func (b *building) usage(args []string) error {
 		return errors.New("name packages to build, or --all, or --tier")
 	case !slices.Contains([]string{"auto", "tty", "plain", "quiet"}, b.progress):
 		return fmt.Errorf("--progress %q is none of auto, tty, plain, quiet", b.progress)
+	case b.engine.parallel < 0:
+		return fmt.Errorf("--parallel %d: at least one step has to run", b.engine.parallel)
+	case b.name != "" && len(args) != 1:
+		return errors.New("--tag names one image: build one package with it")
+	}
+	for _, a := range b.engine.allow {
+		if a != networkHost {
+			return fmt.Errorf("--allow %q: only %s can be allowed", a, networkHost)
+		}
 	}
 	_, err := oci.ParseCompression(b.compression)
-	return err
+	return errors.Join(err, b.checkDest())
+}
+
+// checkDest finds what is wrong with -o before anything is built.
+func (b *building) checkDest() error {
+	dir, files := strings.CutPrefix(b.dest, "dir:")
+	switch {
+	case b.dest == "" && b.destGiven:
+		return errors.New("-o is empty: say where the image goes, or leave it out")
+	case b.dest == "":
+		return nil
+	case b.dest == "-":
+		return errors.New("-o -: an image is not written to standard output; name a tarball")
+	case files && dir == "":
+		return errors.New("-o dir: lacks a directory")
+	case files:
+		return nil
+	}
+	if err := oci.CheckDest(destination(b.dest, "name", false)); err != nil {
+		return fmt.Errorf("-o: %w", err)
+	}
+	return nil
 }
 
 func (b *building) platformNames() ([]string, error) {

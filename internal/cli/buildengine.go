@@ -31,7 +31,10 @@ type engineFlags struct {
 	tls       buildkit.TLS
 }
 
-const embeddedEngine = "embedded"
+const (
+	embeddedEngine = "embedded"
+	networkHost    = "network.host" // what --allow permits
+)
 
 func (e *engineFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
@@ -47,7 +50,7 @@ func (e *engineFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&e.tls.Key, "tls-key", "", "key of that certificate, PEM")
 	f.StringVar(&e.tls.ServerName, "tls-server-name", "", "name that the daemon's certificate must have")
 	complete(cmd, "engine", embeddedEngine, "buildkit://")
-	complete(cmd, "allow", "network.host")
+	complete(cmd, "allow", networkHost)
 }
 
 // address is that of a BuildKit daemon, or "" for the embedded engine.
@@ -135,7 +138,7 @@ func (e *engineFlags) openEmbedded(ctx context.Context, w *work, how second, scr
 	}
 	o := embedded.Options{
 		Store: s, Parallel: e.parallel, NoCache: e.noCache || how.scope != "", Scope: how.scope, Copy: !support.Overlay,
-		AllowHostNetwork: slices.Contains(e.allow, "network.host"),
+		AllowHostNetwork: slices.Contains(e.allow, networkHost),
 		Images:           oci.Options{Insecure: w.checks.sources.insecure, SpoolDir: w.cache.TempDir()},
 	}
 	if e.shell {

@@ -52,7 +52,7 @@ func (w *work) explainScript(screen *screen, exec *plan.ExecError) error {
 	}
 	out := w.streams.Err
 	fmt.Fprintf(out, "\n%s failed. Its script (%s):\n", exec.Op.Name, strings.Join(e.Args[:min(2, len(e.Args))], " "))
-	for i, line := range strings.Split(strings.TrimRight(e.Script, "\n"), "\n") {
+	for i, line := range strings.Split(strings.TrimRight(shown(e), "\n"), "\n") {
 		fmt.Fprintf(out, "  %3d | %s\n", i+1, printable(line))
 	}
 	lines := strings.Split(strings.TrimRight(string(exec.Output), "\n"), "\n")
@@ -64,7 +64,7 @@ func (w *work) explainScript(screen *screen, exec *plan.ExecError) error {
 	}
 	for _, line := range lines {
 		if line != "" {
-			fmt.Fprintf(out, "      | %s\n", printable(line))
+			fmt.Fprintf(out, "      | %s\n", shorten(printable(line)))
 		}
 	}
 	var hints []string
@@ -78,6 +78,14 @@ func (w *work) explainScript(screen *screen, exec *plan.ExecError) error {
 		return hostError(withCode(exitUnknown, exec, hints...))
 	}
 	return withCode(exitUnknown, exec, hints...)
+}
+
+// shown is the script as the shell got it, so that line numbers are its own.
+func shown(e *plan.Exec) string {
+	if len(e.Args) == 3 && e.Args[1] == "-c" {
+		return e.Args[2]
+	}
+	return e.Script
 }
 
 // again builds a second time, from nothing and on one CPU, and compares.

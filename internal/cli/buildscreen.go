@@ -207,8 +207,19 @@ func (sc *screen) line(s *step, text string) {
 	if text == "" {
 		return
 	}
+	text = shorten(text)
 	s.last = text
 	sc.print(s, "%7.3f %s", time.Since(s.begun).Seconds(), text)
+}
+
+// maxShown is where a line is cut for people, in bytes; the log has all of it.
+const maxShown = 2000
+
+func shorten(text string) string {
+	if len(text) <= maxShown {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d more bytes)", strings.ToValidUTF8(text[:maxShown], ""), len(text)-maxShown)
 }
 
 // print writes a line that stays, where there is no terminal.

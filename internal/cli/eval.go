@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/graftlinux/graft/internal/graph"
 	"github.com/graftlinux/graft/internal/recipe"
@@ -38,6 +39,9 @@ the result, without a newline.`,
 			if err != nil {
 				return withCode(exitInvalid, err)
 			}
+			if strings.Contains(out, noValue) {
+				fmt.Fprintf(s.Err, "warning: the template prints a variable that %s does not have, as %s\n", target, noValue)
+			}
 			_, err = io.WriteString(s.Out, out)
 			return err
 		},
@@ -48,6 +52,9 @@ the result, without a newline.`,
 	targetFlag(cmd, &r)
 	return cmd
 }
+
+// noValue is what templates print for a variable that is not defined.
+const noValue = "<no value>"
 
 func platformFlag(cmd *cobra.Command, platform *string) {
 	cmd.Flags().StringVar(platform, "platform", "", "platform to read the recipes for (default: this machine's)")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -78,8 +79,11 @@ func (r *recipes) read(ctx context.Context, s Streams, platform string) (*recipe
 	}
 	if len(set.Problems) > 0 {
 		printProblems(s.Err, "error", set.Problems)
-		return set, withCode(exitInvalid, fmt.Errorf("%s in the recipes of %s", count(len(set.Problems), "error"), dir),
-			"each is listed above with its file and line")
+		hints := []string{"each is listed above with its file and line"}
+		if slices.ContainsFunc(set.Problems, func(p recipe.Problem) bool { return checksumWords.MatchString(p.Message) }) {
+			hints = append(hints, "graft update --package NAME downloads sources and writes their checksums")
+		}
+		return set, withCode(exitInvalid, fmt.Errorf("%s in the recipes of %s", count(len(set.Problems), "error"), dir), hints...)
 	}
 	return set, nil
 }
@@ -108,6 +112,8 @@ func within(dir, above string) bool {
 	return above == "." || dir == above || strings.HasPrefix(dir, above+"/")
 }
 
+var checksumWords = regexp.MustCompile(`sha256|sha512|\bsum\b`)
+
 // printProblems prints problems with the text around them.
 func printProblems(w io.Writer, kind string, problems []recipe.Problem) {
 	for _, p := range problems {
@@ -133,7 +139,7 @@ func recipeError(err error) error {
 	var cycle *recipe.CycleError
 	switch {
 	case errors.As(err, &unknown):
-		return withCode(exitInvalid, err, "graft dump --template - lists packages, graft graph shows what needs what")
+		return withCode(exitInvalid, err, "graft graph shows which packages there are, and what needs what")
 	case errors.As(err, &cycle):
 		return withCode(exitInvalid, err)
 	}

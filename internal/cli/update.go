@@ -29,7 +29,8 @@ vars.yaml or the Pkgfile, relative to the root); or on a variable that a diff
 changes, which is read from standard input; or all of a package.
 
 A checksum that is not known yet may be empty or any word, as "sha256: todo".
-Debian packages are looked up in the mirror's index, whose signature is verified.`,
+Debian packages are looked up in the mirror's index, whose signature is verified;
+one that only the mirror's pool has is taken from there, and that is said.`,
 		Example: `  graft update network/nebula/vars.yaml VERSION
   git diff -U0 | graft update
   graft update --package nebula`,
@@ -174,7 +175,7 @@ func checksums(ctx context.Context, f *fetch.Fetcher, use recipe.Use) (sums []re
 		}
 		d, signed, err := f.ResolveDeb(ctx, d)
 		if !signed {
-			note = "the mirror's index is not signed by a key of this machine: its checksum is taken as it is"
+			note = "no index signed by a key of this machine lists it: the checksum is that of what the mirror gave"
 		}
 		return []recipe.Edit{{Field: "sha256", New: d.SHA256}}, note, err
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,7 +44,7 @@ func (v *recipeValidation) run(ctx context.Context, dir string) error {
 			return inputError(err)
 		}
 		sets = append(sets, set)
-		broken += v.print("error", set.Problems, seen)
+		broken += v.print("error", append(set.Problems, unbuildable(set)...), seen)
 		v.print("warning", set.Warnings, seen)
 	}
 	if v.checksums {
@@ -58,6 +59,32 @@ func (v *recipeValidation) run(ctx context.Context, dir string) error {
 		return withCode(exitInvalid, fmt.Errorf("%s found in the recipes of %s", count(broken, "error"), dir))
 	}
 	return nil
+}
+
+// unbuildable are the packages that need one that there is not, or themselves.
+func unbuildable(set *recipe.Set) []recipe.Problem {
+	var all []recipe.Problem
+	said := map[string]bool{}
+	for _, p := range set.Packages {
+		_, err := set.Closure(p.Name)
+		var cycle *recipe.CycleError
+		var unknown *recipe.UnknownError
+		key := ""
+		switch {
+		case errors.As(err, &cycle):
+			names := slices.Sorted(slices.Values(cycle.Path[1:]))
+			key = strings.Join(names, " ")
+		case errors.As(err, &unknown):
+			key = unknown.Name
+		default:
+			continue
+		}
+		if !said[key] {
+			said[key] = true
+			all = append(all, recipe.Problem{File: p.FileName, Message: err.Error()})
+		}
+	}
+	return all
 }
 
 // print prints what was not said for another platform, and counts it.

@@ -115,3 +115,10 @@ func (n imageName) annotations() map[string]string {
 	}
 	return map[string]string{refNameAnnotation: n.given, containerdAnnotation: n.full}
 }
+
+// CheckDest finds what is wrong with the name of a destination, without looking
+// for what is there.
+func CheckDest(dest string) error {
+	_, err := parseDest(dest, PackOptions{Name: "name:tag"})
+	return err
+}

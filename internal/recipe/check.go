@@ -21,6 +21,8 @@ func (d *document) checkPackage(p *Package, at keys) {
 	switch {
 	case p.Name == "":
 		d.fail(at.at("name"), "name is missing")
+	case strings.ContainsAny(p.Name, "/\\") || p.Name == "." || p.Name == "..":
+		d.fail(at.at("name"), "the name %q has a path in it; wanted is a plain name", p.Name)
 	case !nameForm.MatchString(p.Name):
 		d.warn(at.at("name"), "the name %q cannot be that of an image: small letters, digits and . _ - between them can", p.Name)
 	}

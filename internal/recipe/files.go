@@ -84,6 +84,15 @@ func cause(err error) error {
 	return err
 }
 
+// cacheTag marks a directory as a cache, with files of other builds in it (the
+// Cache Directory Tagging Specification).
+const cacheTag = "CACHEDIR.TAG"
+
+func (w *walk) isCache(dir string) bool {
+	_, err := fs.Stat(w.tree, path.Join(dir, cacheTag))
+	return err == nil
+}
+
 type walk struct {
 	ctx     context.Context
 	tree    fs.FS
@@ -108,7 +117,7 @@ func (w *walk) entry(name string, d fs.DirEntry, err error) error {
 		return nil
 	}
 	if d.IsDir() {
-		if name != "." && strings.HasPrefix(d.Name(), ".") || name == outputFolder {
+		if name != "." && strings.HasPrefix(d.Name(), ".") || name == outputFolder || name != "." && w.isCache(name) {
 			return fs.SkipDir
 		}
 		return nil
