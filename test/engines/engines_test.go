@@ -61,4 +61,3 @@ func build(t *testing.T, graft string, args []string) string {
 	}
 	return out.String()
 }
-
