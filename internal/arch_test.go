@@ -23,7 +23,7 @@ var rows = []struct {
 }{
 	{[]string{"format/zstd"}, "a codec that formats use"},
 	{[]string{"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath"}, "formats know nothing of graft: they stay right when it changes"},
-	{[]string{"extension", "cache", "atomicfile"}, "the words, and what every tool needs"},
+	{[]string{"extension", "cache", "atomicfile", "levenshtein"}, "the words, and what every tool needs"},
 	{[]string{"tree"}, "the currency until an extension is a layer"},
 	{[]string{"encode"}, "a tree as bytes"},
 	{[]string{"survey", "build/plan"}, "what a tree holds, and how one comes to be: facts that others work with"},

@@ -91,7 +91,7 @@ func (w *dirWriter) write(e Entry) error {
 		w.dirs = append(w.dirs, e)
 		return os.Mkdir(name, 0o700)
 	case e.Mode.IsRegular():
-		err = w.file(name, e)
+		err = e.WriteFile(name)
 	case e.Mode&fs.ModeSymlink != 0:
 		err = os.Symlink(e.Target, name)
 	default:
@@ -100,11 +100,25 @@ func (w *dirWriter) write(e Entry) error {
 	if err != nil {
 		return err
 	}
-	return setTime(name, w.mtime)
+	return SetTime(name, w.mtime)
 }
 
-func (w *dirWriter) file(name string, e Entry) (err error) {
-	in, err := e.Open()
+func (w *dirWriter) finish() error {
+	for _, e := range slices.Backward(w.dirs) {
+		name := w.path(e.Path)
+		if err := errors.Join(os.Chmod(name, e.Mode.Perm()), SetTime(name, w.mtime)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// modeBits are what chmod(2) sets.
+const modeBits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+
+// WriteFile writes the content of a regular file to a new one, with its mode.
+func (n *Node) WriteFile(name string) (err error) {
+	in, err := n.Open()
 	if err != nil {
 		return err
 	}
@@ -117,20 +131,11 @@ func (w *dirWriter) file(name string, e Entry) (err error) {
 	if _, err := io.Copy(out, in); err != nil {
 		return err
 	}
-	return out.Chmod(e.Mode & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
+	return out.Chmod(n.Mode & modeBits)
 }
 
-func (w *dirWriter) finish() error {
-	for _, e := range slices.Backward(w.dirs) {
-		name := w.path(e.Path)
-		if err := errors.Join(os.Chmod(name, e.Mode.Perm()), setTime(name, w.mtime)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func setTime(name string, mtime time.Time) error {
+// SetTime sets the modification time of a file, or of a symbolic link itself.
+func SetTime(name string, mtime time.Time) error {
 	ts := unix.NsecToTimespec(mtime.UnixNano())
 	err := unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {

@@ -1,7 +1,6 @@
 package buildkit
 
 import (
-	"bytes"
 	"errors"
 	"strings"
 	"sync"
@@ -31,7 +30,7 @@ type seen struct {
 	// inputs twice, first for its name in the cache and then to get it, and both
 	// begin and end.
 	last *plan.Status
-	tail tail
+	tail plan.Tail
 	err  string // of the vertex
 }
 
@@ -109,7 +108,7 @@ func (p *progress) output(op *plan.Op, l *client.VertexLog) {
 		return
 	}
 	p.start(op, l.Timestamp)
-	s.tail.write(l.Data)
+	s.tail.Write(l.Data)
 	p.report(plan.Status{Op: op, State: plan.Output, Time: l.Timestamp, Data: l.Data})
 }
 
@@ -195,21 +194,5 @@ func (p *progress) fail(err error) {
 func (p *progress) tailOf(op *plan.Op) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.of(op).tail.bytes()
-}
-
-// tail keeps the end of what was written to it.
-type tail struct{ data []byte }
-
-const tailSize = 16 << 10
-
-func (t *tail) write(p []byte) {
-	t.data = append(t.data, p...)
-	if over := len(t.data) - tailSize; over > tailSize {
-		t.data = append(t.data[:0], t.data[over:]...)
-	}
-}
-
-func (t *tail) bytes() []byte {
-	return bytes.Clone(t.data[max(0, len(t.data)-tailSize):])
+	return p.of(op).tail.Bytes()
 }

@@ -67,7 +67,7 @@ type execution struct {
 	s    *solver
 	op   *plan.Op
 	k    *plan.Exec
-	tail tail
+	tail plan.Tail
 }
 
 func (x *execution) in(d *store.Draft, stack store.Stack) (*store.Layer, error) {
@@ -80,7 +80,7 @@ func (x *execution) in(d *store.Draft, stack store.Stack) (*store.Layer, error) 
 	case x.s.ctx.Err() != nil:
 		return nil, x.s.ctx.Err()
 	case err != nil:
-		return nil, &plan.ExecError{Op: x.op, Output: x.tail.bytes(), Err: err}
+		return nil, &plan.ExecError{Op: x.op, Output: x.tail.Bytes(), Err: err}
 	case res.ExitCode != 0:
 		return nil, x.failed(c, res.ExitCode)
 	}
@@ -124,7 +124,7 @@ func (x *execution) root(c *sandbox.Config, d *store.Draft, stack store.Stack) e
 
 // failed makes the error, and lets the person look at what is there.
 func (x *execution) failed(c sandbox.Config, code int) error {
-	err := &plan.ExecError{Op: x.op, ExitCode: code, Output: x.tail.bytes()}
+	err := &plan.ExecError{Op: x.op, ExitCode: code, Output: x.tail.Bytes()}
 	ask := x.s.e.opts.OnFailure
 	if ask == nil {
 		return err
@@ -144,23 +144,7 @@ func (x *execution) failed(c sandbox.Config, code int) error {
 
 // Write implements io.Writer for what the command prints.
 func (x *execution) Write(p []byte) (int, error) {
-	x.tail.write(p)
+	x.tail.Write(p)
 	x.s.tell(plan.Status{Op: x.op, State: plan.Output, Data: bytes.Clone(p)})
 	return len(p), nil
-}
-
-// tail keeps the end of what was written to it.
-type tail struct{ data []byte }
-
-const tailSize = 16 << 10
-
-func (t *tail) write(p []byte) {
-	t.data = append(t.data, p...)
-	if over := len(t.data) - tailSize; over > tailSize {
-		t.data = append(t.data[:0], t.data[over:]...)
-	}
-}
-
-func (t *tail) bytes() []byte {
-	return bytes.Clone(t.data[max(0, len(t.data)-tailSize):])
 }

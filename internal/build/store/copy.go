@@ -148,7 +148,7 @@ func (c *copier) duplicate(n *tree.Node, o origin, name string) error {
 	dest := c.path(name)
 	switch {
 	case n.Mode.IsRegular():
-		err = writeFile(dest, n)
+		err = n.WriteFile(dest)
 	case n.Mode&fs.ModeSymlink != 0:
 		err = os.Symlink(n.Target, dest)
 	case n.Mode&fs.ModeNamedPipe != 0:
@@ -162,7 +162,7 @@ func (c *copier) duplicate(n *tree.Node, o origin, name string) error {
 	if err := chown(dest, o.entry); err != nil {
 		return err
 	}
-	return setTime(dest, info.ModTime())
+	return tree.SetTime(dest, info.ModTime())
 }
 
 // Flatten copies a whole view into a directory, for systems that cannot mount

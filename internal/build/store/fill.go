@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -79,7 +78,7 @@ func (f *filler) write(e tree.Entry, mtime time.Time) error {
 	case e.Mode.IsDir():
 		return f.mkdir(entry, mtime)
 	case e.Mode.IsRegular():
-		err = writeFile(name, e.Node)
+		err = e.WriteFile(name)
 	case e.Mode&fs.ModeSymlink != 0:
 		entry.Mode = fs.ModeSymlink | 0o777
 		err = os.Symlink(e.Target, name)
@@ -92,7 +91,7 @@ func (f *filler) write(e tree.Entry, mtime time.Time) error {
 	if err != nil || e.Hardlink != "" {
 		return err
 	}
-	return setTime(name, mtime)
+	return tree.SetTime(name, mtime)
 }
 
 func (f *filler) mkdir(e Entry, mtime time.Time) error {
@@ -114,39 +113,13 @@ func chown(name string, e Entry) error {
 	return os.Lchown(name, e.UID, e.GID)
 }
 
-func writeFile(name string, n *tree.Node) (err error) {
-	in, err := n.Open()
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	return out.Chmod(n.Mode & modeBits)
-}
-
-func setTime(name string, mtime time.Time) error {
-	ts := unix.NsecToTimespec(mtime.UnixNano())
-	err := unix.UtimesNanoAt(unix.AT_FDCWD, name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW)
-	if err != nil {
-		return &fs.PathError{Op: "setting the time of", Path: name, Err: err}
-	}
-	return nil
-}
-
 // finish gives directories their modes and times, the deepest first.
 func (f *filler) finish() error {
 	for _, d := range slices.Backward(f.dirs) {
 		if err := os.Chmod(d.name, d.mode&modeBits); err != nil {
 			return err
 		}
-		if err := setTime(d.name, d.time); err != nil {
+		if err := tree.SetTime(d.name, d.time); err != nil {
 			return err
 		}
 	}
