@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,6 +64,11 @@ func keepFiles() {
 // usual.
 func catchSignals() {
 	signal.Notify(make(chan os.Signal, 1))
+	// Those that C libraries use for threads Go leaves alone (runtime, sigtable).
+	for n := uintptr(32); n <= 34; n++ {
+		var usual [4]uint64 // struct sigaction of the kernel, with SIG_DFL
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&usual)), 0, 8, 0, 0)
+	}
 }
 
 // dieWith ends the sandbox when the parent has.
