@@ -21,9 +21,14 @@ import (
 	"github.com/graftlinux/graft/internal/tree"
 )
 
+// filesVersion is part of every key. It changes when the same source comes to
+// be other files than before.
+const filesVersion = "2"
+
 // filesKey names files by how they came to be: the parts are kept apart.
 func filesKey(parts ...string) string {
 	h := sha256.New()
+	h.Write([]byte(filesVersion))
 	for _, p := range parts {
 		fmt.Fprintf(h, "%d:%s,", len(p), p)
 	}
