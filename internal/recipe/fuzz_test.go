@@ -171,8 +171,9 @@ func FuzzSetValue(f *testing.F) {
 	f.Add("A: 1 # comment")
 	f.Add("  - sha256: \"\"\r")
 	f.Add("'k' :\tx y  ")
+	f.Add("'k :\tx ' :\tx y")
 	f.Fuzz(func(t *testing.T, line string) {
-		if strings.ContainsAny(line, "\n\u0085\u2028\u2029") || !valueForm.MatchString(line) {
+		if strings.ContainsAny(line, "\n\u0085\u2028\u2029") || matchValue([]byte(line)) == nil {
 			return
 		}
 		var before, after yaml.Node

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Edit is a checksum that a source shall have.
@@ -208,12 +209,30 @@ func (b branch) with(changed string, text []byte) *files {
 
 // valueForm is a line with a key and a value: what is before the value, the
 // key, the value, and what is behind it.
-var valueForm = regexp.MustCompile(`^([ \t]*(?:-[ \t]+)*["']?([^\s"'#:{}\[\]]+)["']?[ \t]*:)([ \t]+"[^"\\\r]*"|[ \t]+'[^'\r]*'|[ \t]+[^\s"'#&*!|>{}\[\]][^#\r]*?)?((?:[ \t]+#[^\r]*)?[ \t]*\r?)$`)
+var valueForm = regexp.MustCompile(`^([ \t]*(?:-[ \t]+)*["']?(\w[\w./-]*)["']?[ \t]*:)([ \t]+"[^"\\\r]*"|[ \t]+'[^'\r]*'|[ \t]+[^\s"'#&*!|>{}\[\]][^#\r]*?)?((?:[ \t]+#[^\r]*)?[ \t]*\r?)$`)
+
+// matchValue takes a line apart as valueForm does; nil if it has no such form, a
+// key with a quote on one side only, or is no UTF-8.
+func matchValue(line []byte) [][]byte {
+	at := valueForm.FindSubmatchIndex(line)
+	if at == nil || !utf8.Valid(line) || quoteAt(line, at[4]-1) != quoteAt(line, at[5]) {
+		return nil
+	}
+	return valueForm.FindSubmatch(line)
+}
+
+// quoteAt is the quote at a place, 0 if there is none.
+func quoteAt(line []byte, i int) byte {
+	if i >= 0 && i < len(line) && (line[i] == '"' || line[i] == '\'') {
+		return line[i]
+	}
+	return 0
+}
 
 // holds says whether a line could be where a value comes from: one of a
 // variable, or in a pkg.yaml the field itself.
 func holds(line []byte, file, field, value string) bool {
-	m := valueForm.FindSubmatch(line)
+	m := matchValue(line)
 	if m == nil || kindOf(file) == PackageName && string(m[2]) != field {
 		return false
 	}
@@ -222,7 +241,7 @@ func holds(line []byte, file, field, value string) bool {
 
 // setValue replaces the value in a line and keeps its quotes.
 func setValue(line []byte, value string) []byte {
-	m := valueForm.FindSubmatch(line)
+	m := matchValue(line)
 	old := bytes.TrimLeft(m[3], " \t")
 	space := m[3][:len(m[3])-len(old)]
 	if len(space) == 0 {
