@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -292,11 +291,4 @@ func destination(dest, name string, several bool) string {
 		return path.Join(dest, name)
 	}
 	return dest
-}
-
-// oneCPU has everything that starts from now on run on one CPU, as far as the
-// system has a say in it.
-func oneCPU() (release func()) {
-	before := runtime.GOMAXPROCS(1)
-	return func() { runtime.GOMAXPROCS(before) }
 }
