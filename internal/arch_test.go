@@ -21,13 +21,18 @@ var rows = []struct {
 	packages []string
 	why      string
 }{
-	{[]string{"format/zstd"}, "a codec that formats use"},
-	{[]string{"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath"}, "formats know nothing of graft: they stay right when it changes"},
+	{[]string{"format/zstd", "format/sparse"}, "a codec that formats use, and the large files that they describe"},
+	{[]string{
+		"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath",
+		"format/gpt", "format/fat", "format/iso", "format/uki", "format/xfs", "format/grub", "format/meta",
+		"format/qcow2", "format/vhd", "format/vmdk", "format/compress",
+	}, "formats know nothing of graft: they stay right when it changes"},
+	{[]string{"format/ova"}, "a format around a format"},
 	{[]string{"extension", "cache", "atomicfile", "levenshtein"}, "the words, and what every tool needs"},
 	{[]string{"tree"}, "the currency until an extension is a layer"},
 	{[]string{"encode"}, "a tree as bytes"},
 	{[]string{"survey", "build/plan"}, "what a tree holds, and how one comes to be: facts that others work with"},
-	{[]string{"check", "oci", "boot", "qemu", "recipe", "graph", "sbom", "fetch", "build/sandbox", "build/store"}, "one skill each"},
+	{[]string{"check", "oci", "boot", "qemu", "recipe", "graph", "sbom", "fetch", "build/sandbox", "build/store", "profile", "secureboot"}, "one skill each"},
 	{[]string{"bootasset", "inspect", "resource", "refbase", "build/embedded", "build/buildkit"}, "what skills make together"},
 	{[]string{"node", "build"}, "the daemon of the reference base; recipes on any engine"},
 	{[]string{"cli"}, "flags, one call, print"},
@@ -43,7 +48,7 @@ var only = []struct {
 	{"github.com/spf13/cobra", []string{"cli"}, "one package knows flags"},
 	{"github.com/schollz/progressbar", []string{"cli"}, "libraries report, the command line draws"},
 	{"github.com/cosi-project/runtime", []string{"resource", "node"}, "resources are typed state of the node"},
-	{"google.golang.org/grpc", []string{"resource", "node"}, "one package speaks gRPC"},
+	{"google.golang.org/grpc", []string{"resource", "node", "secureboot"}, "resources and signers are served over gRPC"},
 	{"github.com/insomniacslk/dhcp", []string{"node"}, "only a node has a network to bring up"},
 	{"github.com/jsimonetti/rtnetlink", []string{"node"}, "only a node has a network to bring up"},
 	{"github.com/siderolabs/talos", nil, "Talos' client library is the judge in tests: 25 MB for the product"},
