@@ -1,6 +1,8 @@
 package zstd
 
 import (
+	"bytes"
+
 	"github.com/klauspost/compress/huff0"
 )
 
@@ -83,10 +85,5 @@ func appendBlockHeader(dst []byte, kind, size int, last bool) []byte {
 
 // uniform says whether all bytes are the same.
 func uniform(b []byte) bool {
-	for i := 1; i < len(b); i++ {
-		if b[i] != b[0] {
-			return false
-		}
-	}
-	return true
+	return len(b) == 0 || b[0] == b[len(b)-1] && bytes.Equal(b[1:], b[:len(b)-1])
 }
