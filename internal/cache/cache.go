@@ -87,6 +87,8 @@ type Blob struct {
 	*os.File
 	Digest string // "sha256:" and hex
 	Size   int64
+
+	check *unverified // nil if it is known to be what its digest says
 }
 
 // ref is the file in refs.
@@ -100,12 +102,14 @@ type ref struct {
 
 // Get returns the content for a key, or an error that is fs.ErrNotExist. An
 // entry whose content is damaged counts as absent, and is removed.
-func (c *Cache) Get(key string) (*Blob, error) {
+func (c *Cache) Get(key string) (*Blob, error) { return c.get(key, c.openBlob) }
+
+func (c *Cache) get(key string, open func(ref) (*Blob, error)) (*Blob, error) {
 	r, err := c.readRef(c.refPath(key))
 	if err != nil {
 		return nil, fmt.Errorf("looking up %q in the cache: %w", key, err)
 	}
-	b, err := c.openBlob(r)
+	b, err := open(r)
 	if err != nil {
 		_ = os.Remove(c.refPath(key)) // as good as absent; if it stays, the next reader finds the same
 		return nil, fmt.Errorf("looking up %q in the cache: %w", key, err)
@@ -119,7 +123,11 @@ func (c *Cache) Get(key string) (*Blob, error) {
 // none yet. The label is for people who list the cache. While fill runs,
 // others that want the same key wait.
 func (c *Cache) Make(ctx context.Context, key, label string, fill func(*os.File) error) (*Blob, error) {
-	if b, err := c.Get(key); err == nil {
+	return c.make(ctx, key, label, fill, c.openBlob)
+}
+
+func (c *Cache) make(ctx context.Context, key, label string, fill func(*os.File) error, open func(ref) (*Blob, error)) (*Blob, error) {
+	if b, err := c.get(key, open); err == nil {
 		return b, nil
 	}
 	unlock, err := c.lock(ctx, key)
@@ -127,7 +135,7 @@ func (c *Cache) Make(ctx context.Context, key, label string, fill func(*os.File)
 		return nil, err
 	}
 	defer unlock()
-	if b, err := c.Get(key); err == nil { // somebody made it while we waited
+	if b, err := c.get(key, open); err == nil { // somebody made it while we waited
 		return b, nil
 	}
 	return c.put(key, label, fill)

@@ -19,7 +19,7 @@ func BenchmarkPack(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for b.Loop() {
-				res, err := Pack(b.Context(), []Packed{{linuxAMD64, tr}}, filepath.Join(b.TempDir(), "x.tar"), PackOptions{Compression: c})
+				res, err := Pack(b.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}}, filepath.Join(b.TempDir(), "x.tar"), PackOptions{Compression: c})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -34,7 +34,7 @@ func BenchmarkTree(b *testing.B) {
 	tr, size := goBinaries(b, 100<<20)
 	for _, c := range []Compression{Gzip, Zstd, None} {
 		dir := filepath.Join(b.TempDir(), string(c))
-		if _, err := Pack(b.Context(), []Packed{{linuxAMD64, tr}}, dir, PackOptions{Compression: c}); err != nil {
+		if _, err := Pack(b.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}}, dir, PackOptions{Compression: c}); err != nil {
 			b.Fatal(err)
 		}
 		b.Run(string(c), func(b *testing.B) {

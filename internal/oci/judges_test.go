@@ -31,7 +31,7 @@ func TestSkopeo(t *testing.T) {
 	host := newTestRegistry(t)
 	dir := t.TempDir()
 	layout, file, ref := "oci:"+filepath.Join(dir, "layout")+":hello:1.0.0", filepath.Join(dir, "hello.tar"), host+"/me/hello:1.0.0"
-	one := []Packed{{linuxAMD64, helloTree(t)}}
+	one := []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}}
 	var digest string
 	for _, dest := range []string{layout, file, ref} {
 		res, err := Pack(t.Context(), one, dest, PackOptions{Name: "hello:1.0.0"})
@@ -69,7 +69,7 @@ func TestSkopeo(t *testing.T) {
 func TestSkopeoKeepsDigest(t *testing.T) {
 	host := newTestRegistry(t)
 	dir := t.TempDir()
-	images := []Packed{{linuxAMD64, helloTree(t)}, {linuxARM64, helloTree(t)}}
+	images := []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}, {Platform: linuxARM64, Tree: helloTree(t)}}
 	res, err := Pack(t.Context(), images, filepath.Join(dir, "hello.tar"), PackOptions{Name: "hello:1", Compression: Zstd})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func packForever(dir string) {
 		tr := tree.New()
 		err := tr.Put("rootfs/x", tree.File(0o644, append(noise(100<<10), byte(i))))
 		for _, dest := range []string{filepath.Join(dir, "layout"), filepath.Join(dir, "x.tar")} {
-			_, perr := Pack(context.Background(), []Packed{{linuxAMD64, tr}}, dest, PackOptions{Name: fmt.Sprintf("x:%d", i%3)})
+			_, perr := Pack(context.Background(), []Packed{{Platform: linuxAMD64, Tree: tr}}, dest, PackOptions{Name: fmt.Sprintf("x:%d", i%3)})
 			err = errors.Join(err, perr)
 		}
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -26,6 +27,9 @@ type Packed struct {
 	// Tree is the root of the image. The root directory's own mode is not
 	// kept, for a layer has no entry for it.
 	Tree *tree.Tree
+	// On is an image for the same platform that the tree is put on; nil for
+	// none.
+	On *Below
 }
 
 // PackOptions say how an image is written. The zero value works.
@@ -38,8 +42,10 @@ type PackOptions struct {
 	Epoch time.Time
 	// Compression of the layers; the zero value is Gzip.
 	Compression Compression
-	// Labels of the config.
+	// Labels of the config; those of the image below stay beside them.
 	Labels map[string]string
+	// Entrypoint of the config, if not that of the image below.
+	Entrypoint []string
 	// Insecure is for a registry: see Options.
 	Insecure bool
 	// SpoolDir is where compressed layers wait until they are all there, in
@@ -182,19 +188,28 @@ func (b *builder) build(ctx context.Context, images []Packed) (*artifact, error)
 }
 
 func (b *builder) image(ctx context.Context, img Packed) error {
+	var layers []layer
+	if img.On != nil {
+		var err error
+		if layers, err = b.below(ctx, img.On); err != nil {
+			return fmt.Errorf("taking the layers of %s: %w", img.On.Image.Ref(), err)
+		}
+	}
 	l, err := b.layer(ctx, img.Tree)
 	if err != nil {
 		return err
 	}
-	config, err := jsonBlob(types.OCIConfigJSON, b.config(img.Platform, l))
+	config, err := jsonBlob(types.OCIConfigJSON, b.config(img, append(layers, l)))
 	if err != nil {
 		return err
 	}
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config.Descriptor}
+	for _, l := range append(layers, l) {
+		b.art.add(l.blob)
+		manifest.Layers = append(manifest.Layers, l.Descriptor)
+	}
 	b.art.add(config)
-	m, err := jsonBlob(types.OCIManifestSchema1, v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
-		Config: config.Descriptor, Layers: []v1.Descriptor{l.Descriptor},
-	})
+	m, err := jsonBlob(types.OCIManifestSchema1, manifest)
 	m.Platform = img.Platform.descriptor()
 	b.art.manifests = append(b.art.manifests, m)
 	return err
@@ -222,17 +237,34 @@ func (b *builder) epoch() time.Time {
 	return b.opts.Epoch.Truncate(time.Second).UTC()
 }
 
-func (b *builder) config(p Platform, l layer) v1.ConfigFile {
+func (b *builder) config(img Packed, layers []layer) v1.ConfigFile {
 	created := v1.Time{Time: b.epoch()}
-	return v1.ConfigFile{
-		Architecture: p.Arch,
-		OS:           p.OS,
-		Variant:      p.Variant,
-		Created:      created,
-		Config:       v1.Config{Labels: b.opts.Labels},
-		RootFS:       v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{l.diffID}},
-		History:      []v1.History{{Created: created, CreatedBy: "graft pack"}},
+	var c v1.ConfigFile
+	if img.On != nil {
+		c = *img.On.Image.parts.config.DeepCopy()
+		c.History = historyOf(c, len(layers)-1)
 	}
+	c.OS, c.Architecture, c.Variant = img.Platform.OS, img.Platform.Arch, img.Platform.Variant
+	c.Created = created
+	if len(b.opts.Labels) > 0 {
+		labels := maps.Clone(c.Config.Labels)
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		maps.Copy(labels, b.opts.Labels)
+		c.Config.Labels = labels
+	}
+	if len(b.opts.Entrypoint) > 0 {
+		c.Config.Entrypoint = b.opts.Entrypoint
+	}
+	c.RootFS = v1.RootFS{Type: "layers"}
+	for _, l := range layers {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, l.diffID)
+	}
+	if img.On == nil || c.History != nil {
+		c.History = append(c.History, v1.History{Created: created, CreatedBy: "graft pack"})
+	}
+	return c
 }
 
 // layer gives the compressed tar of a tree.

@@ -36,7 +36,7 @@ func TestRoundTrip(t *testing.T) {
 			t.Run(fmt.Sprintf("%s-%d", c, len(platforms)), func(t *testing.T) {
 				var images []Packed
 				for _, p := range platforms {
-					images = append(images, Packed{p, helloTree(t)})
+					images = append(images, Packed{Platform: p, Tree: helloTree(t)})
 				}
 				dir := t.TempDir()
 				digest := ""
@@ -111,7 +111,7 @@ func judge(t *testing.T, dir, ref, digest string, opts ...validate.Option) {
 func TestLayerGolden(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "layout")
 	opts := PackOptions{Compression: None, Epoch: time.Unix(1700000000, 5), Labels: map[string]string{"b": "2", "a": "1"}}
-	res, err := Pack(t.Context(), []Packed{{linuxAMD64, helloTree(t)}}, dir, opts)
+	res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}}, dir, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +188,7 @@ func TestDeterministic(t *testing.T) {
 		digest := ""
 		for _, procs := range []int{1, 2, 5} {
 			runtime.GOMAXPROCS(procs)
-			res, err := Pack(t.Context(), []Packed{{linuxAMD64, tr}}, filepath.Join(t.TempDir(), "l"), PackOptions{Compression: c})
+			res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}}, filepath.Join(t.TempDir(), "l"), PackOptions{Compression: c})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,7 +221,7 @@ func TestAddToLayout(t *testing.T) {
 		if err := tr.Put("rootfs/content", tree.File(0o644, []byte(content))); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Pack(t.Context(), []Packed{{linuxAMD64, tr}}, "oci:"+dir+":"+name, PackOptions{}); err != nil {
+		if _, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}}, "oci:"+dir+":"+name, PackOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -295,7 +295,7 @@ func TestPackErrors(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "thesis.doc"), nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	one := []Packed{{linuxAMD64, helloTree(t)}}
+	one := []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}}
 	for _, tt := range []struct {
 		name   string
 		images []Packed
@@ -303,9 +303,9 @@ func TestPackErrors(t *testing.T) {
 		opts   PackOptions
 		want   []string
 	}{
-		{"special file", []Packed{{linuxAMD64, special}}, "x.tar", PackOptions{}, []string{"rootfs/dev/null", "special file"}},
-		{"shrunk file", []Packed{{linuxAMD64, shrunk}}, "x.tar", PackOptions{}, []string{"rootfs/shrunk", "changed"}},
-		{"grown file", []Packed{{linuxAMD64, grown}}, "x.tar", PackOptions{Compression: Zstd}, []string{"rootfs/grown", "changed"}},
+		{"special file", []Packed{{Platform: linuxAMD64, Tree: special}}, "x.tar", PackOptions{}, []string{"rootfs/dev/null", "special file"}},
+		{"shrunk file", []Packed{{Platform: linuxAMD64, Tree: shrunk}}, "x.tar", PackOptions{}, []string{"rootfs/shrunk", "changed"}},
+		{"grown file", []Packed{{Platform: linuxAMD64, Tree: grown}}, "x.tar", PackOptions{Compression: Zstd}, []string{"rootfs/grown", "changed"}},
 		{"no platform", nil, "x.tar", PackOptions{}, []string{"no platform"}},
 		{"a platform twice", append(one, one...), "x.tar", PackOptions{}, []string{"linux/amd64", "twice"}},
 		{"not a layout", one, full, PackOptions{}, []string{"not empty"}},
@@ -340,7 +340,7 @@ func TestPackCanceled(t *testing.T) {
 		dir := t.TempDir()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := Pack(ctx, []Packed{{linuxAMD64, tr}}, filepath.Join(dir, dest), PackOptions{})
+		_, err := Pack(ctx, []Packed{{Platform: linuxAMD64, Tree: tr}}, filepath.Join(dir, dest), PackOptions{})
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v, want %v", err, context.Canceled)
 		}

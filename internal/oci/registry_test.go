@@ -98,7 +98,7 @@ func TestProgress(t *testing.T) {
 	report := func(d, n int64) { done, total = d, n }
 	for range 2 { // the second time the registry has all blobs
 		done = 0
-		res, err := Pack(t.Context(), []Packed{{linuxAMD64, tr}, {linuxARM64, tr}}, host+"/x:1", PackOptions{Progress: report})
+		res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}, {Platform: linuxARM64, Tree: tr}}, host+"/x:1", PackOptions{Progress: report})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -323,7 +323,7 @@ func TestWay(t *testing.T) {
 	defer secure.Close()
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
 	host := strings.TrimPrefix(secure.URL, "https://")
-	one := []Packed{{linuxAMD64, helloTree(t)}}
+	one := []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}}
 
 	_, err := Pack(t.Context(), one, host+"/x:1", PackOptions{})
 	wantError(t, err, "registry "+host)
@@ -379,7 +379,7 @@ func TestCheckRedirect(t *testing.T) {
 // TestPushOrder wants the tag to appear when everything else is there.
 func TestPushOrder(t *testing.T) {
 	m, host := newMoody(t)
-	images := []Packed{{linuxAMD64, helloTree(t)}, {linuxARM64, helloTree(t)}}
+	images := []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}, {Platform: linuxARM64, Tree: helloTree(t)}}
 	m.mood = func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if r.Method == "PUT" && strings.HasSuffix(r.URL.Path, "/manifests/v1") {
 			w.WriteHeader(403)

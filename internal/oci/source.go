@@ -153,5 +153,11 @@ func (o *opener) openDir(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Image{tree: t, spool: o.spool}, nil
+	img := OfTree(t)
+	img.spool = o.spool
+	return img, nil
 }
+
+// OfTree is a tree in the place of an image, as that of a directory is: it has
+// no digest and no name.
+func OfTree(t *tree.Tree) *Image { return &Image{tree: t, spool: newSpool("")} }

@@ -1,0 +1,85 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// ErrDamaged says that a content was not what its digest says. It is removed
+// then, so that trying again makes it again.
+var ErrDamaged = errors.New("an entry of the cache was damaged, and is removed: try again")
+
+// unverified is a content whose digest nobody has computed yet.
+type unverified struct {
+	once  sync.Once
+	entry string // its file in refs
+	err   error
+}
+
+// MakeUnverified is Make for contents that are large: one that is there is not
+// read. Whoever uses it must call Verify, and let nothing that was made of it
+// out of hand before. Meanwhile the work goes on.
+func (c *Cache) MakeUnverified(ctx context.Context, key, label string, fill func(*os.File) error) (*Blob, error) {
+	return c.make(ctx, key, label, fill, func(r ref) (*Blob, error) { return c.openUnverified(r, c.refPath(key)) })
+}
+
+func (c *Cache) openUnverified(r ref, entry string) (*Blob, error) {
+	want, ok := hexDigest(r.Digest)
+	if !ok {
+		return nil, fmt.Errorf("%w: its entry is damaged", fs.ErrNotExist)
+	}
+	f, err := os.Open(c.blobPath(want))
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() != r.Size {
+		err = fmt.Errorf("%w: its content is damaged", fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Blob{File: f, Digest: r.Digest, Size: r.Size, check: &unverified{entry: entry}}, nil
+}
+
+// Verify compares the content with its digest, unless that was done before. A
+// damaged one is ErrDamaged.
+func (b *Blob) Verify(ctx context.Context) error {
+	if b.check == nil {
+		return nil
+	}
+	b.check.once.Do(func() { b.check.err = b.verify(ctx) })
+	return b.check.err
+}
+
+func (b *Blob) verify(ctx context.Context) error {
+	h := sha256.New()
+	_, err := io.CopyBuffer(h, &canceled{ctx, io.NewSectionReader(b.File, 0, b.Size)}, make([]byte, 256<<10))
+	if err != nil {
+		return fmt.Errorf("verifying an entry of the cache: %w", err)
+	}
+	if "sha256:"+hex.EncodeToString(h.Sum(nil)) == b.Digest {
+		return nil
+	}
+	return errors.Join(ErrDamaged, removeIfThere(b.Name()), removeIfThere(b.check.entry))
+}
+
+// canceled ends reading with a context.
+type canceled struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c *canceled) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
