@@ -11,8 +11,11 @@ BUILD    = $(GO) build -trimpath -buildvcs=false -tags grpcnotrace -ldflags '$(L
 # What the demo needs beside Go, and what the tests need beside that: the
 # programs that judge what graft writes.
 DEMO_PACKAGES = qemu-system-x86
-TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git runc busybox-static graphviz
-BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc
+TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo gcc libc6-dev git runc busybox-static graphviz \
+	gdisk fdisk dosfstools mtools xfsprogs e2fsprogs xorriso genisoimage libarchive-tools qemu-utils libxml2-utils pigz \
+	grub-common grub-pc-bin grub-efi-amd64-bin ovmf systemd-boot-efi binutils sbsigntool efitools osslsigncode swtpm libtss2-tcti-swtpm0
+BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc systemd-boot-efi binutils dosfstools mtools gdisk xfsprogs \
+	grub-common grub-pc-bin xorriso qemu-utils xz-utils pigz
 
 .PHONY: build base demo recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench
 
@@ -21,7 +24,9 @@ build:
 	GOOS=linux GOARCH=amd64 $(BUILD) -o bin/ ./cmd/graft-init ./cmd/graftd
 
 base: build
-	$(GO) run ./base -deb "$$(base/fetch.sh out/kernel)" -init bin/graft-init -daemon bin/graftd -o out/base
+	$(GO) run ./base -deb "$$(base/fetch.sh out/kernel)" \
+		-loader "$$(base/fetch.sh out/kernel systemd-boot-efi)" -loader "$$(base/fetch.sh out/kernel grub-pc-bin)" \
+		-init bin/graft-init -daemon bin/graftd -o out/base
 
 demo: deps-demo base
 	demo/run.sh
@@ -51,6 +56,7 @@ fuzz:
 
 bench: deps-bench base
 	bench/run.sh
+	bench/assets.sh
 	bench/build.sh
 
 lint:

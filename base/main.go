@@ -1,7 +1,8 @@
 // Command base builds the reference base as an OCI layout. It is a tool of this
 // repository and no part of graft:
 //
-//	go run ./base -deb "$(base/fetch.sh out/kernel)" -init out/graft-init -daemon out/graftd -o out/base
+//	go run ./base -deb "$(base/fetch.sh out/kernel)" -loader "$(base/fetch.sh out/kernel systemd-boot-efi)" \
+//		-init bin/graft-init -daemon bin/graftd -o out/base
 package main
 
 import (
@@ -25,6 +26,10 @@ func main() {
 	defer stop()
 	var b builder
 	flag.StringVar(&b.deb, "deb", "", "Debian `package` of the kernel")
+	flag.Func("loader", "Debian `package` with boot programs: systemd-boot-efi, grub-pc-bin (repeat it)", func(file string) error {
+		b.loaders = append(b.loaders, file)
+		return nil
+	})
 	flag.StringVar(&b.init, "init", "", "`file` of graft-init, built for linux/amd64")
 	flag.StringVar(&b.daemon, "daemon", "", "`file` of graftd, built for linux/amd64")
 	flag.StringVar(&b.out, "o", "", "OCI layout to write; one that is there is replaced")
@@ -36,7 +41,10 @@ func main() {
 }
 
 // builder has the files that a base is made from.
-type builder struct{ deb, init, daemon, out string }
+type builder struct {
+	deb, init, daemon, out string
+	loaders                []string
+}
 
 func (b *builder) run(ctx context.Context) error {
 	if b.deb == "" || b.init == "" || b.daemon == "" || b.out == "" {
@@ -60,7 +68,16 @@ func (b *builder) run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	base, err := refbase.Build(ctx, refbase.Config{Package: pkg, Init: b.init, Root: root}, dir)
+	config := refbase.Config{Package: pkg, Init: b.init, Root: root}
+	for _, file := range b.loaders {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		config.Loaders = append(config.Loaders, f)
+	}
+	base, err := refbase.Build(ctx, config, dir)
 	if err != nil {
 		return err
 	}

@@ -12,3 +12,10 @@ func KernelPath(arch string) string { return path.Join("usr/install", arch, "vml
 // InitramfsPath is where the initramfs is in a base's image; its name says xz
 // whatever its compression.
 func InitramfsPath(arch string) string { return path.Join("usr/install", arch, "initramfs.xz") }
+
+// StubPath is where systemd-stub is in a base's image: the program that a
+// unified kernel image begins with.
+func StubPath(arch string) string { return path.Join("usr/install", arch, "systemd-stub.efi") }
+
+// BootLoaderPath is where systemd-boot is in a base's image.
+func BootLoaderPath(arch string) string { return path.Join("usr/install", arch, "systemd-boot.efi") }

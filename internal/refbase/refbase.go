@@ -41,6 +41,9 @@ type Config struct {
 	// Root is put over the root filesystem, and may replace what is there. It
 	// must have /usr/sbin/init.
 	Root *tree.Tree
+	// Loaders are Debian packages with boot programs: systemd-boot-efi for
+	// systemd-stub and systemd-boot, grub-pc-bin for GRUB.
+	Loaders []io.Reader
 }
 
 // Base is a finished base.
@@ -82,6 +85,11 @@ func Build(ctx context.Context, c Config, dir string) (*Base, error) {
 	files := tree.New()
 	if err := putAll(files, entry{Kernel, tree.File(0o644, k.vmlinuz)}, entry{Initramfs, archive}); err != nil {
 		return nil, fmt.Errorf("building the base: %w", err)
+	}
+	for _, r := range c.Loaders {
+		if err := takeLoaders(files, r); err != nil {
+			return nil, fmt.Errorf("building the base: %w", err)
+		}
 	}
 	return &Base{Release: k.release, Package: k.pkg, Files: files}, nil
 }
