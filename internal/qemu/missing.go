@@ -2,16 +2,21 @@ package qemu
 
 import "fmt"
 
-// MissingError says that QEMU is not installed, and which package has it.
+// MissingError says that QEMU or its firmware is not installed, and which package
+// has it.
 type MissingError struct {
-	Program string // the program that was not found
+	Program string // what was not found
+	InPath  bool   // whether PATH is where it would have to be
 	Debian  string // package of Debian and Ubuntu
 	Fedora  string // package of Fedora
 }
 
 // Error implements error.
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("%s is not installed, or not in PATH", e.Program)
+	if e.InPath {
+		return fmt.Sprintf("%s is not installed, or not in PATH", e.Program)
+	}
+	return fmt.Sprintf("%s is not installed", e.Program)
 }
 
 // Hint says how to install it.

@@ -1,6 +1,6 @@
-// Package qemu starts a virtual machine in QEMU from a kernel and an initramfs,
-// with its serial console on a stream of the caller and ports of the guest
-// forwarded to this machine.
+// Package qemu starts a virtual machine in QEMU: from a kernel and an initramfs
+// or, as real machines start, by firmware from a disk or CD. Its serial console
+// is on streams of the caller, ports of the guest are forwarded to this machine.
 //
 // The flags are the ones that were measured to boot fastest. Two choices that
 // may surprise: the accelerator is TCG, QEMU's own emulation, unless another is
@@ -35,14 +35,20 @@ const (
 	HVF Accel = "hvf" // macOS, for its own architecture
 )
 
-// Config describes a machine. Arch, Kernel and Initrd are needed.
+// Config describes a machine. Arch is needed, and either Kernel and Initrd or a
+// Drive.
 type Config struct {
 	Arch   string // of the guest, as Go writes it: "amd64" or "arm64"
 	Kernel string // file
 	Initrd string // file
-	// Append is added to the kernel's command line, after what puts the console
-	// on the serial port and ends the machine if the kernel panics.
-	Append   string
+	Drive  *Drive // instead of Kernel and Initrd
+	UEFI   *UEFI  // nil: BIOS
+	// Append is for a Kernel only: it is added to its command line, after what
+	// puts the console on the serial port and ends the machine if it panics.
+	Append string
+	// Reboot lets the guest restart the machine, as firmware does that has
+	// enrolled keys. Otherwise the machine ends then.
+	Reboot   bool
 	Memory   int   // MiB; 0 is DefaultMemory
 	CPUs     int   // 0 is DefaultCPUs
 	Accel    Accel // "" is TCG
@@ -127,13 +133,19 @@ func (c Config) Args() ([]string, error) {
 		"-m", strconv.Itoa(orDefault(c.Memory, DefaultMemory)),
 		// Not -nographic: with that the firmware, too, writes to the serial
 		// port, and clears the terminal.
-		"-display", "none", "-serial", "mon:stdio", "-no-reboot",
-		"-kernel", c.Kernel,
-		"-initrd", c.Initrd,
-		"-append", c.commandLine(m.console),
-		"-netdev", c.network(),
-		"-device", "virtio-net-pci,netdev=n0,romfile=")
-	return args, nil
+		"-display", "none", "-serial", "mon:stdio")
+	if !c.Reboot {
+		args = append(args, "-no-reboot")
+	}
+	if c.UEFI != nil {
+		args = append(args, c.UEFI.args()...)
+	}
+	if c.Drive != nil {
+		args = append(args, c.Drive.args(c.Arch)...)
+	} else {
+		args = append(args, "-kernel", c.Kernel, "-initrd", c.Initrd, "-append", c.commandLine(m.console))
+	}
+	return append(args, "-netdev", c.network(), "-device", "virtio-net-pci,netdev=n0,romfile="), nil
 }
 
 func (c Config) accelFlags() ([]string, error) {
@@ -158,6 +170,16 @@ func (c Config) network() string {
 		fmt.Fprintf(&b, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.Host, f.Guest)
 	}
 	return b.String()
+}
+
+// escape doubles the commas of a file's name: QEMU ends an option at one.
+func escape(file string) string { return strings.ReplaceAll(file, ",", ",,") }
+
+func orText(s, standard string) string {
+	if s == "" {
+		return standard
+	}
+	return s
 }
 
 func orDefault(n, standard int) int {

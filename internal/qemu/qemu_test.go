@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -29,6 +30,10 @@ func TestArgs(t *testing.T) {
 			Arch: "amd64", Kernel: "a b", Initrd: "c", Append: "quiet console=tty0", Memory: 4096, CPUs: 8, Accel: KVM,
 			Forwards: []Forward{{50000, 50000}, {8080, 80}},
 		},
+		"bios-disk": {Arch: "amd64", Drive: &Drive{File: "a,b.raw"}, Reboot: true},
+		"uefi-iso":  {Arch: "amd64", Drive: &Drive{File: "a.iso", CD: true}, UEFI: &UEFI{Code: "CODE", Vars: "VARS"}},
+		"secure-4k": {Arch: "amd64", Drive: &Drive{File: "a.qcow2", Format: "qcow2", SectorSize: 4096, Keep: true}, Reboot: true, UEFI: &UEFI{Code: "CODE", Vars: "VARS", SMM: true}},
+		"arm64-iso": {Arch: "arm64", Drive: &Drive{File: "a.iso", CD: true}, UEFI: &UEFI{Code: "CODE", Vars: "VARS"}},
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -229,5 +234,58 @@ func TestTail(t *testing.T) {
 	b.Write([]byte("the end"))
 	if got := b.String(); len(got) != tailSize || !strings.HasSuffix(got, "xthe end") {
 		t.Errorf("got %d bytes that end in %q", len(got), got[max(0, len(got)-10):])
+	}
+}
+
+func TestCopyVars(t *testing.T) {
+	dir := t.TempDir()
+	template, own := filepath.Join(dir, "template"), filepath.Join(dir, "own")
+	if err := os.WriteFile(template, []byte("new"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"new", "changed"} { // the second time it is there
+		u, err := UEFI{Code: "c", Vars: template}.CopyVars(own)
+		if err != nil || u.Vars != own || u.Code != "c" {
+			t.Fatalf("got %+v, %v", u, err)
+		}
+		if got, err := os.ReadFile(own); err != nil || string(got) != want {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+		if err := os.WriteFile(own, []byte("changed"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := (UEFI{Vars: filepath.Join(dir, "absent")}).CopyVars(filepath.Join(dir, "x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want %v", err, fs.ErrNotExist)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("half a copy is left: %v", err)
+	}
+}
+
+func TestFindUEFI(t *testing.T) {
+	if _, err := FindUEFI("riscv64", false); !errors.Is(err, ErrArch) {
+		t.Errorf("got %v, want %v", err, ErrArch)
+	}
+	dir := t.TempDir()
+	found := UEFI{Code: filepath.Join(dir, "code"), Vars: filepath.Join(dir, "vars"), SMM: true}
+	all := firmwares
+	t.Cleanup(func() { firmwares = all })
+	firmwares = map[string][]installed{"amd64": {
+		{UEFI{Code: filepath.Join(dir, "code"), Vars: filepath.Join(dir, "missing")}, true}, // half of one
+		{found, true},
+	}}
+	for _, file := range []string{found.Code, found.Vars} {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if u, err := FindUEFI("amd64", true); u != found || err != nil {
+		t.Errorf("Secure Boot: got %+v, %v, want %+v", u, err, found)
+	}
+	_, err := FindUEFI("amd64", false)
+	var missing *MissingError
+	if !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "apt-get install ovmf ") {
+		t.Errorf("got %v, want a MissingError with the package", err)
 	}
 }

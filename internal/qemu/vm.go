@@ -106,7 +106,7 @@ func find(arch string) (string, error) {
 	program, err := exec.LookPath(m.program)
 	if errors.Is(err, exec.ErrNotFound) {
 		missing := m.missing
-		missing.Program = m.program
+		missing.Program, missing.InPath = m.program, true
 		return "", &missing
 	}
 	return program, err
