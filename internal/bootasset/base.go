@@ -4,23 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path"
 	"runtime"
-	"slices"
-	"strings"
-	"sync"
 
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/extension"
-	"github.com/graftlinux/graft/internal/format/cpio"
-	"github.com/graftlinux/graft/internal/format/kmod"
-	"github.com/graftlinux/graft/internal/format/squashfs"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/graftlinux/graft/internal/survey"
 	"github.com/graftlinux/graft/internal/tree"
 	"golang.org/x/sync/errgroup"
 )
@@ -30,58 +19,60 @@ import (
 type Base struct {
 	Arch  string            // amd64 or arm64
 	Talos extension.Version // whose contracts the asset follows
+	// Version is the same as it was written, "" if nobody says it.
+	Version string
 	// Initramfs describes the base's own initramfs.
 	Initramfs BaseFacts
 
-	kernel    *cache.Blob // nil if only an initramfs was given
 	initramfs *cache.Blob
-}
-
-// BaseFacts is what a base's initramfs holds.
-type BaseFacts struct {
-	OSVersion string        `json:"osVersion,omitempty"` // VERSION_ID of its os-release
-	Releases  []string      `json:"releases,omitempty"`  // kernel releases that it has modules for
-	LibDir    string        `json:"libDir,omitempty"`    // directory of modules and firmware: usr/lib or lib
-	Files     []baseFile    `json:"files"`
-	Modules   []kmod.Module `json:"modules,omitempty"` // of its only release
-	Order     []byte        `json:"order,omitempty"`   // modules.order
-	Builtin   []byte        `json:"builtin,omitempty"` // modules.builtin
-	Modinfo   []byte        `json:"modinfo,omitempty"` // modules.builtin.modinfo
-}
-
-type baseFile struct {
-	Path   string      `json:"p"`
-	Mode   fs.FileMode `json:"m"`
-	Target string      `json:"t,omitempty"`
+	// What a base need not have is nil then.
+	kernel *cache.Blob
+	stub   *cache.Blob // systemd-stub
+	loader *cache.Blob // systemd-boot
+	grub   []string    // files and directories, before what is in the image
+	image  *oci.Image
 }
 
 // BaseOptions say where a base is: an image in the layout of Talos' imager, or
 // files.
 type BaseOptions struct {
-	Image     *oci.Image // nil if files are given
-	Kernel    string     // file; may be empty if no kernel is asked for
-	Initramfs string     // file
-	Arch      string     // of files; an image knows its own
-	Talos     string     // overrides the version that the base says it is
+	Image *oci.Image // nil if files are given; open as long as the base is used
+	// Files that take the place of what is in the image: kernel, initramfs,
+	// systemd-stub and systemd-boot. Without an image, the initramfs is needed,
+	// and the others only for what is made of them.
+	Kernel, Initramfs, Stub, BootLoader string
+	// GRUB are directories of GRUB's files (i386-pc, x86_64-efi), or Debian
+	// packages of them (grub-pc-bin, grub-efi-amd64-bin), before what is in the
+	// image.
+	GRUB  []string
+	Arch  string // of files; an image knows its own
+	Talos string // overrides the version that the base says it is
 }
 
 // OpenBase reads a base. An image that was seen before is not pulled again.
 func OpenBase(ctx context.Context, c *cache.Cache, o BaseOptions) (*Base, error) {
-	b := &Base{Arch: o.Arch}
+	b := &Base{Arch: o.Arch, grub: o.GRUB, image: o.Image}
 	if o.Image != nil && o.Arch != "" && o.Image.Platform().Arch != "" && o.Image.Platform().Arch != o.Arch {
 		return nil, fmt.Errorf("opening the base: %s is for %s, wanted is one for linux/%s", o.Image.Ref(), o.Image.Platform(), o.Arch)
 	}
 	var err error
 	if o.Image != nil {
 		err = b.openImage(ctx, c, o.Image)
-	} else {
-		err = b.openFiles(o)
+	}
+	if err == nil {
+		err = b.openOwn(o)
+	}
+	if err == nil {
+		err = checkGRUB(o.GRUB)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the base: %w", err)
+		return nil, fmt.Errorf("opening the base: %w", errors.Join(err, b.Close()))
 	}
 	key := "base-facts|v" + writerVersion + "|" + b.initramfs.Digest
 	err = cache.JSON(ctx, c, key, "facts of the base "+b.initramfs.Digest[:19], &b.Initramfs, func() error {
+		if err := b.initramfs.Verify(ctx); err != nil {
+			return err
+		}
 		return b.read(ctx, c)
 	})
 	if err != nil {
@@ -99,212 +90,12 @@ func (b *Base) setVersion(o BaseOptions) (err error) {
 	}
 	for _, v := range append(said, b.Initramfs.OSVersion) {
 		if v != "" {
+			b.Version = v
 			b.Talos, err = extension.ParseVersion(v)
 			return err
 		}
 	}
 	return nil
-}
-
-func (b *Base) openImage(ctx context.Context, c *cache.Cache, img *oci.Image) (err error) {
-	if b.Arch == "" {
-		b.Arch = img.Platform().Arch
-	}
-	if b.kernel, err = b.fromImage(ctx, c, img, extension.KernelPath(b.Arch)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	b.initramfs, err = b.fromImage(ctx, c, img, extension.InitramfsPath(b.Arch))
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s has no %s: it is not a base in the layout of Talos' imager image: %w", img.Ref(), extension.InitramfsPath(b.Arch), fs.ErrNotExist)
-	}
-	return err
-}
-
-// fromImage gets one file of a base image. A directory has no digest, and is
-// read each time.
-func (b *Base) fromImage(ctx context.Context, c *cache.Cache, img *oci.Image, p string) (*cache.Blob, error) {
-	copyFile := func(f *os.File) error {
-		t, err := img.Tree(ctx)
-		if err != nil {
-			return err
-		}
-		n := t.Get(p)
-		if n == nil || !n.Mode.IsRegular() {
-			return fmt.Errorf("reading %s: %w", p, fs.ErrNotExist)
-		}
-		return copyNode(f, n)
-	}
-	if img.Digest() == "" {
-		return c.Scratch(copyFile)
-	}
-	key := fmt.Sprintf("base|%s|%s|%s", img.Digest(), img.Platform(), p)
-	return c.Make(ctx, key, path.Base(p)+" of "+img.Ref(), copyFile)
-}
-
-func copyNode(w io.Writer, n *tree.Node) error {
-	r, err := n.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	size, err := io.Copy(w, r)
-	if err == nil && size != n.Size {
-		err = tree.ErrChanged
-	}
-	return err
-}
-
-func (b *Base) openFiles(o BaseOptions) (err error) {
-	if o.Kernel != "" {
-		if b.kernel, err = cache.File(o.Kernel); err != nil {
-			return err
-		}
-	}
-	if o.Initramfs == "" {
-		return errors.New("neither a base image nor an initramfs is given")
-	}
-	b.initramfs, err = cache.File(o.Initramfs)
-	return err
-}
-
-// maxRootfs bounds the root filesystem's image in a base: Talos' has 80 MB.
-const maxRootfs = 4 << 30
-
-// read looks through the base's initramfs, to its very end, and into its root
-// filesystem: the kernel would stop at what is no archive, and lose what graft
-// appends.
-func (b *Base) read(ctx context.Context, c *cache.Cache) error {
-	r := cpio.NewInitramfsReader(io.NewSectionReader(b.initramfs, 0, b.initramfs.Size))
-	found := false
-	for {
-		archive, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("reading its initramfs: %w", err)
-		}
-		here, err := b.readArchive(ctx, c, archive)
-		if err != nil {
-			return err
-		}
-		found = found || here
-	}
-	if !found {
-		return errors.New("its initramfs has no /rootfs.sqsh")
-	}
-	return nil
-}
-
-// errHasLayers refuses an initramfs that was made by imaging: what is appended
-// to it would take the place of the list of its layers, and lose them.
-var errHasLayers = errors.New("its initramfs has extensions already: take the base that it was made from, and name all extensions")
-
-func (b *Base) readArchive(ctx context.Context, c *cache.Cache, archive *cpio.Reader) (found bool, err error) {
-	for {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return found, nil
-		}
-		if err != nil {
-			return false, fmt.Errorf("reading its initramfs: %w", err)
-		}
-		name, err := cpio.LocalName(h.Name)
-		if err == nil && name == extension.ConfigName {
-			return false, errHasLayers
-		}
-		if err != nil || name != "rootfs.sqsh" {
-			continue
-		}
-		if h.Size > maxRootfs {
-			return false, fmt.Errorf("reading its rootfs.sqsh: %d bytes, more than the %d that are allowed", h.Size, int64(maxRootfs))
-		}
-		blob, err := c.Scratch(func(f *os.File) error {
-			_, err := io.Copy(f, archive)
-			return err
-		})
-		if err != nil {
-			return false, fmt.Errorf("reading its rootfs.sqsh: %w", err)
-		}
-		if err := errors.Join(b.readRoot(ctx, blob), blob.Close()); err != nil {
-			return false, err
-		}
-		found = true
-	}
-}
-
-func (b *Base) readRoot(ctx context.Context, blob *cache.Blob) error {
-	root, err := squashfs.NewReader(blob, blob.Size)
-	if err != nil {
-		return fmt.Errorf("reading its rootfs.sqsh: %w", err)
-	}
-	facts := &b.Initramfs
-	for f, err := range root.Files() {
-		if err := errors.Join(err, ctx.Err()); err != nil {
-			return fmt.Errorf("reading its rootfs.sqsh: %w", err)
-		}
-		facts.Files = append(facts.Files, baseFile{f.Name, f.Mode, f.Linkname})
-	}
-	facts.OSVersion = survey.ReadOSRelease(root).Version
-	facts.findReleases()
-	if len(facts.Releases) != 1 {
-		return nil // of use only if an extension has modules, and an error then
-	}
-	return facts.readModules(ctx, root)
-}
-
-const maxIndexFile = 64 << 20 // Talos' modules.builtin.modinfo has 300 kB
-
-// findReleases lists the kernel releases below lib/modules, wherever that is.
-func (f *BaseFacts) findReleases() {
-	for _, file := range f.Files {
-		dir, release := path.Split(file.Path)
-		lib, ok := strings.CutSuffix(dir, "/modules/")
-		if file.Mode.IsDir() && ok && (lib == "usr/lib" || lib == "lib") {
-			f.LibDir = lib
-			f.Releases = append(f.Releases, release)
-		}
-	}
-}
-
-func (f *BaseFacts) moduleDir() string { return path.Join(f.LibDir, "modules", f.Releases[0]) }
-
-func (f *BaseFacts) readModules(ctx context.Context, root *squashfs.Reader) error {
-	dir := f.moduleDir()
-	for _, index := range []struct {
-		name string
-		data *[]byte
-	}{{"modules.order", &f.Order}, {"modules.builtin", &f.Builtin}, {"modules.builtin.modinfo", &f.Modinfo}} {
-		data, err := survey.ReadSmall(root, path.Join(dir, index.name), maxIndexFile)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("reading the base's %s: %w", index.name, err)
-		}
-		*index.data = data
-	}
-	var (
-		workers, wctx = errgroup.WithContext(ctx)
-		mu            sync.Mutex
-	)
-	workers.SetLimit(runtime.GOMAXPROCS(0))
-	for _, file := range f.Files {
-		below, ok := strings.CutPrefix(file.Path, dir+"/")
-		if !ok || !file.Mode.IsRegular() || !kmod.IsModule(file.Path) {
-			continue
-		}
-		workers.Go(func() error {
-			info, err := readModule(root, file.Path, below)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			f.Modules = append(f.Modules, info)
-			return wctx.Err()
-		})
-	}
-	err := workers.Wait()
-	slices.SortFunc(f.Modules, func(a, b kmod.Module) int { return strings.Compare(a.Path, b.Path) })
-	return err
 }
 
 // forCheck is the base as the rules see it.
@@ -327,11 +118,34 @@ func (b *Base) CheckOptions() (check.Options, error) {
 	return check.Options{Talos: b.Talos, Base: base}, err
 }
 
+// blobs are the files that a base has.
+func (b *Base) blobs() (blobs []*cache.Blob) {
+	for _, f := range []*cache.Blob{b.initramfs, b.kernel, b.stub, b.loader} {
+		if f != nil {
+			blobs = append(blobs, f)
+		}
+	}
+	return blobs
+}
+
+// Verify compares the files of the base with their digests, once. What was made
+// of them must not be used before.
+func (b *Base) Verify(ctx context.Context) error { return verify(ctx, b.blobs()) }
+
+func verify(ctx context.Context, blobs []*cache.Blob) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for _, b := range blobs {
+		g.Go(func() error { return b.Verify(ctx) })
+	}
+	return g.Wait()
+}
+
 // Close lets go of the base's files.
 func (b *Base) Close() error {
-	err := b.initramfs.Close()
-	if b.kernel != nil {
-		err = errors.Join(err, b.kernel.Close())
+	var errs []error
+	for _, f := range b.blobs() {
+		errs = append(errs, f.Close())
 	}
-	return err
+	return errors.Join(errs...)
 }

@@ -20,7 +20,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"io/fs"
 	"runtime"
 	"strings"
 
@@ -28,6 +27,7 @@ import (
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
+	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/format/squashfs"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/survey"
@@ -66,13 +66,18 @@ type Options struct {
 // bytes done of total, and at the end.
 type Progress func(what string, total int64) (add func(int64), done func())
 
-// Asset is a boot asset that is known, checked, and not yet written.
+// Asset is a set of extensions for a base that is known and checked, and the
+// boot assets that can be made of both. It is for one goroutine.
 type Asset struct {
 	opts       Options
 	settings   settings
 	extensions []*prepared
 	// Findings of the checks, errors included: whether to go on is up to the caller.
 	Findings []check.Finding
+
+	initramfs *sparse.Image // once it is laid out
+	summary   Summary
+	open      []io.Closer // that images are read from
 }
 
 // prepared is an extension with all that is known of it.
@@ -220,15 +225,4 @@ func (p *prepared) rootEntries(fn func(path string, e survey.Entry)) {
 			fn(path[1:], e)
 		}
 	}
-}
-
-// WriteKernel copies the base's kernel, byte for byte.
-func (b *Base) WriteKernel(w io.Writer) error { return b.copy(b.kernel, w) }
-
-func (b *Base) copy(blob *cache.Blob, w io.Writer) error {
-	if blob == nil {
-		return fmt.Errorf("reading the kernel of the base: %w", fs.ErrNotExist)
-	}
-	_, err := io.Copy(w, io.NewSectionReader(blob.File, 0, blob.Size))
-	return err
 }

@@ -26,7 +26,7 @@ import (
 
 // writeTree makes a directory from "path" -> content; "path -> target" makes a
 // symlink, "path/" a directory.
-func writeTree(t *testing.T, files map[string]string) string {
+func writeTree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
@@ -49,7 +49,7 @@ func writeTree(t *testing.T, files map[string]string) string {
 }
 
 // ext makes the directory of an extension.
-func ext(t *testing.T, name string, rootfs map[string]string) string {
+func ext(t testing.TB, name string, rootfs map[string]string) string {
 	t.Helper()
 	files := map[string]string{
 		"manifest.yaml": fmt.Sprintf("version: v1alpha1\nmetadata: {name: %s, version: v1, author: A, description: D}\n", name),
@@ -62,7 +62,7 @@ func ext(t *testing.T, name string, rootfs map[string]string) string {
 }
 
 // baseFiles writes a base's initramfs with the given root, zstd around it as Talos has it.
-func baseInitramfs(t *testing.T, root map[string]string) string {
+func baseInitramfs(t testing.TB, root map[string]string) string {
 	t.Helper()
 	dir := writeTree(t, root)
 	image, err := os.Create(filepath.Join(t.TempDir(), "rootfs.sqsh"))
@@ -138,9 +138,13 @@ func write(t *testing.T, a *Asset, err error) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var b bytes.Buffer
-	sum, err := a.WriteInitramfs(context.Background(), &b)
+	defer a.Close()
+	m, sum, err := a.Initramfs(context.Background())
 	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := m.WriteTo(&b); err != nil {
 		t.Fatal(err)
 	}
 	if sum.Size != int64(b.Len()) {
@@ -149,7 +153,7 @@ func write(t *testing.T, a *Asset, err error) []byte {
 	return b.Bytes()
 }
 
-func newCache(t *testing.T) *cache.Cache {
+func newCache(t testing.TB) *cache.Cache {
 	t.Helper()
 	c, err := cache.Open(t.TempDir())
 	if err != nil {
@@ -439,7 +443,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := a.WriteInitramfs(ctx, io.Discard); !errors.Is(err, context.Canceled) {
+	if _, _, err := a.Initramfs(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want %v", err, context.Canceled)
 	}
 	entries, err := c.List()
@@ -452,25 +456,4 @@ func TestInterrupted(t *testing.T) {
 		}
 	}
 	write2(t, c, base, dir)
-}
-
-func TestCmdline(t *testing.T) {
-	for _, c := range []struct {
-		talos, arch string
-		extra       []string
-		want        string
-	}{
-		{"v1.14.0", "amd64", nil, "talos.platform=metal console=tty0 slab_nomerge pti=on consoleblank=0 printk.devkmsg=on selinux=1 module.sig_enforce=1 proc_mem.force_override=never"},
-		{"v1.5.0", "amd64", nil, "talos.platform=metal console=ttyS0 console=tty0 init_on_alloc=1 slab_nomerge pti=on consoleblank=0 nvme_core.io_timeout=4294967295 printk.devkmsg=on ima_template=ima-ng ima_appraise=fix ima_hash=sha512"},
-		{"v1.12.0", "arm64", nil, "talos.platform=metal console=ttyAMA0 console=tty0 init_on_alloc=1 slab_nomerge pti=on consoleblank=0 nvme_core.io_timeout=4294967295 printk.devkmsg=on selinux=1 module.sig_enforce=1"},
-		{"v1.14.0", "amd64", []string{"console=ttyS0", "-module.sig_enforce", "-pti=on", "-pti=off", "a=b"}, "talos.platform=metal slab_nomerge consoleblank=0 printk.devkmsg=on selinux=1 proc_mem.force_override=never console=ttyS0 a=b"},
-	} {
-		v, err := extension.ParseVersion(c.talos)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := Cmdline(v, c.arch, c.extra); got != c.want {
-			t.Errorf("%s %s %v:\ngot  %s\nwant %s", c.talos, c.arch, c.extra, got, c.want)
-		}
-	}
 }

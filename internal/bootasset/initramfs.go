@@ -1,18 +1,17 @@
 package bootasset
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"path"
+	"slices"
 
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/encode"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
+	"github.com/graftlinux/graft/internal/format/sparse"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -33,15 +32,17 @@ type LayerSummary struct {
 	Size            int64 `json:"size" yaml:"size"`
 }
 
-// WriteInitramfs makes the layers that are not in the cache and writes the
-// whole initramfs to w, without looking at the findings.
-func (a *Asset) WriteInitramfs(ctx context.Context, w io.Writer) (_ Summary, err error) {
+// Initramfs makes the layers that are not in the cache and lays out the
+// initramfs, without looking at the findings. Made once, it is the same image
+// each time; it can be read until Close.
+func (a *Asset) Initramfs(ctx context.Context) (*sparse.Image, Summary, error) {
+	if a.initramfs != nil {
+		return a.initramfs, a.summary, nil
+	}
 	parts := make([]*made, len(a.extensions))
 	defer func() {
 		for _, m := range parts {
-			if m != nil {
-				err = errors.Join(err, m.close())
-			}
+			a.keep(m)
 		}
 	}()
 	g, gctx := errgroup.WithContext(ctx)
@@ -53,46 +54,83 @@ func (a *Asset) WriteInitramfs(ctx context.Context, w io.Writer) (_ Summary, err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return Summary{}, err
+		return nil, Summary{}, err
 	}
 	modules, err := a.modulesLayer(ctx)
 	if err != nil {
-		return Summary{}, err
+		return nil, Summary{}, err
 	}
 	if modules != nil {
-		defer modules.Close()
+		a.open = append(a.open, modules)
 	}
-	return a.assemble(w, parts, modules)
+	if err := a.assemble(parts, modules); err != nil {
+		return nil, Summary{}, fmt.Errorf("laying out the initramfs: %w", err)
+	}
+	return a.initramfs, a.summary, nil
 }
 
-// assemble writes what is made. Nothing is computed from here on.
-func (a *Asset) assemble(w io.Writer, parts []*made, modules *cache.Blob) (Summary, error) {
-	out := &counting{w: bufio.NewWriterSize(w, 1<<20)}
-	layers := a.layers(parts, modules)
-	steps := []func() error{
-		func() error { return writeMicrocode(out, parts) },
-		func() error { return out.copy(a.opts.Base.initramfs) },
-		func() error { return writeLayers(out, layers) },
+// keep has Close close what was made.
+func (a *Asset) keep(m *made) {
+	if m != nil {
+		for _, b := range m.blobs() {
+			a.open = append(a.open, b)
+		}
 	}
+}
+
+// Verify compares what assets are read from with its digests, as far as that
+// was not done before: see Output.
+func (a *Asset) Verify(ctx context.Context) error {
+	blobs := a.opts.Base.blobs()
+	for _, c := range a.open {
+		if b, ok := c.(*cache.Blob); ok {
+			blobs = append(blobs, b)
+		}
+	}
+	return verify(ctx, blobs)
+}
+
+// Close lets go of the files that assets are read from.
+func (a *Asset) Close() error {
+	var errs []error
+	for _, b := range a.open {
+		errs = append(errs, b.Close())
+	}
+	a.open = nil
+	return errors.Join(errs...)
+}
+
+// assemble puts what is made in order. Nothing is computed from here on.
+func (a *Asset) assemble(parts []*made, modules *cache.Blob) error {
+	layers := a.layers(parts, modules)
+	early, err := microcodeArchive(parts)
+	if err != nil {
+		return err
+	}
+	late, err := layersArchive(layers)
+	if err != nil {
+		return err
+	}
+	archives := slices.Concat(early, []*sparse.Image{blobImage(a.opts.Base.initramfs)}, late)
 	for _, m := range parts {
 		if m.firmware != nil {
-			steps = append(steps, func() error { return out.copy(m.firmware) })
+			archives = append(archives, blobImage(m.firmware))
 		}
 	}
-	for _, step := range steps {
-		if err := step(); err != nil {
-			return Summary{}, fmt.Errorf("writing the initramfs: %w", err)
-		}
-	}
-	if err := out.w.Flush(); err != nil {
-		return Summary{}, fmt.Errorf("writing the initramfs: %w", err)
-	}
-	s := Summary{Size: out.n}
+	whole := sparse.Concat(archiveAlign, archives...)
+	whole.Resize(whole.Size() + cpio.PaddingTo4(whole.Size()))
+	a.initramfs, a.summary = whole, Summary{Size: whole.Size()}
 	for _, l := range layers {
-		s.Layers = append(s.Layers, LayerSummary{l.Layer, l.blob.Size})
+		a.summary.Layers = append(a.summary.Layers, LayerSummary{l.Layer, l.blob.Size})
 	}
-	return s, nil
+	return nil
 }
+
+// archiveAlign is where the kernel looks for the next archive, in bytes.
+const archiveAlign = 4
+
+// blobImage is a file of the cache as an image; the kernel can copy it.
+func blobImage(b *cache.Blob) *sparse.Image { return sparse.From(b.File, 0, b.Size) }
 
 // layer is a line of extensions.yaml and the file that it names.
 type layer struct {
@@ -115,35 +153,6 @@ func (a *Asset) layers(parts []*made, modules *cache.Blob) []layer {
 	return layers
 }
 
-// counting knows where in the initramfs it is: archives begin at multiples of four.
-type counting struct {
-	w *bufio.Writer
-	n int64
-}
-
-func (c *counting) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
-}
-
-// copy appends a file and pads to where the next archive may begin.
-func (c *counting) copy(b *cache.Blob) error {
-	n, err := io.Copy(c, io.NewSectionReader(b.File, 0, b.Size))
-	if err != nil {
-		return err
-	}
-	if n != b.Size {
-		return io.ErrUnexpectedEOF
-	}
-	return c.pad()
-}
-
-func (c *counting) pad() error {
-	_, err := c.Write(make([]byte, cpio.PaddingTo4(c.n)))
-	return err
-}
-
 // microcodeFiles are where the kernel looks for microcode before anything else
 // runs (Documentation/arch/x86/microcode.rst).
 var microcodeFiles = []struct {
@@ -154,76 +163,50 @@ var microcodeFiles = []struct {
 	{partIntel, "kernel/x86/microcode/GenuineIntel.bin"},
 }
 
-// writeMicrocode writes the early archive, if there is microcode at all.
-func writeMicrocode(out *counting, parts []*made) error {
-	w := cpio.NewWriter(out)
-	any := false
+// microcodeArchive is the early archive, if there is microcode at all.
+func microcodeArchive(parts []*made) ([]*sparse.Image, error) {
+	var files []cpio.File
 	for _, file := range microcodeFiles {
-		var size int64
+		var pieces []*sparse.Image
 		for _, m := range parts {
 			if b := m.microcode[file.part]; b != nil {
-				size += b.Size
+				pieces = append(pieces, blobImage(b))
 			}
 		}
-		if size == 0 {
-			continue
-		}
-		any = true
-		if err := startFile(w, file.name, size); err != nil {
-			return err
-		}
-		for _, m := range parts {
-			if b := m.microcode[file.part]; b != nil {
-				if _, err := io.Copy(w, io.NewSectionReader(b.File, 0, b.Size)); err != nil {
-					return err
-				}
-			}
+		if len(pieces) > 0 {
+			files = append(files, archived(file.name, sparse.Concat(1, pieces...)))
 		}
 	}
-	if !any {
-		return nil
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return out.pad()
+	return archive(files)
 }
 
-func startFile(w *cpio.Writer, name string, size int64) error {
-	if err := w.MkdirAll(path.Dir(name), cpio.Header{Mode: fs.ModeDir | 0o755, ModTime: encode.Epoch}); err != nil {
-		return err
-	}
-	return w.WriteHeader(&cpio.Header{Name: name, Mode: 0o644, Size: size, ModTime: encode.Epoch})
-}
-
-// writeLayers writes the archive with the squashfs images and extensions.yaml.
-func writeLayers(out *counting, layers []layer) error {
+// layersArchive has the squashfs images and extensions.yaml.
+func layersArchive(layers []layer) ([]*sparse.Image, error) {
 	if len(layers) == 0 {
-		return nil
+		return nil, nil
 	}
 	var config extension.Config
-	w := cpio.NewWriter(out)
+	var files []cpio.File
 	for _, l := range layers {
 		config.Layers = append(config.Layers, l.Layer)
-		if err := startFile(w, l.Image, l.blob.Size); err != nil {
-			return err
-		}
-		if _, err := io.Copy(w, io.NewSectionReader(l.blob.File, 0, l.blob.Size)); err != nil {
-			return err
-		}
+		files = append(files, archived(l.Image, blobImage(l.blob)))
 	}
 	data, err := config.Encode()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := startFile(w, extension.ConfigName, int64(len(data))); err != nil {
-		return err
+	return archive(append(files, archived(extension.ConfigName, sparse.Bytes(data))))
+}
+
+func archived(name string, content *sparse.Image) cpio.File {
+	return cpio.File{Header: cpio.Header{Name: name, Mode: 0o644, ModTime: encode.Epoch}, Content: content}
+}
+
+// archive is one archive of the files, or none.
+func archive(files []cpio.File) ([]*sparse.Image, error) {
+	if len(files) == 0 {
+		return nil, nil
 	}
-	if _, err := w.Write(data); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return out.pad()
+	m, err := cpio.Image(files, cpio.Header{Mode: fs.ModeDir | 0o755, ModTime: encode.Epoch})
+	return []*sparse.Image{m}, err
 }

@@ -85,17 +85,18 @@ type made struct {
 	microcode map[part]*cache.Blob
 }
 
-func (m *made) close() error {
-	var errs []error
+// blobs are the files that it is in.
+func (m *made) blobs() (blobs []*cache.Blob) {
 	for _, b := range []*cache.Blob{m.layer, m.firmware, m.microcode[partIntel], m.microcode[partAMD]} {
 		if b != nil {
-			errs = append(errs, b.Close())
+			blobs = append(blobs, b)
 		}
 	}
-	return errors.Join(errs...)
+	return blobs
 }
 
-// make gets the parts of an extension from the cache, or makes them.
+// make gets the parts of an extension from the cache, or makes them. With an
+// error it returns those that it has.
 func (a *Asset) make(ctx context.Context, p *prepared) (*made, error) {
 	m := &made{microcode: map[part]*cache.Blob{}}
 	digests := a.settings.parts(p)
@@ -106,7 +107,7 @@ func (a *Asset) make(ctx context.Context, p *prepared) (*made, error) {
 		}
 		blob, err := a.makePart(ctx, p, which, digest)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("making the %s of %s: %w", which, p.Source, err), m.close())
+			return m, fmt.Errorf("making the %s of %s: %w", which, p.Source, err)
 		}
 		switch which {
 		case partLayer:
@@ -122,7 +123,7 @@ func (a *Asset) make(ctx context.Context, p *prepared) (*made, error) {
 
 func (a *Asset) makePart(ctx context.Context, p *prepared, which part, digest string) (*cache.Blob, error) {
 	label := fmt.Sprintf("%s of %s", which, p.name())
-	return a.opts.Cache.Make(ctx, a.settings.key(string(which), digest), label, func(f *os.File) error {
+	return a.opts.Cache.MakeUnverified(ctx, a.settings.key(string(which), digest), label, func(f *os.File) error {
 		t, err := p.open(ctx)
 		if err != nil {
 			return err

@@ -47,7 +47,7 @@ func (a *Asset) modulesLayer(ctx context.Context) (*cache.Blob, error) {
 	}
 	sum := sha256.Sum256(key)
 	label := "modules.dep for " + input.Release
-	return a.opts.Cache.Make(ctx, a.settings.key("modules.dep", fmt.Sprintf("%x", sum)), label, func(f *os.File) error {
+	return a.opts.Cache.MakeUnverified(ctx, a.settings.key("modules.dep", fmt.Sprintf("%x", sum)), label, func(f *os.File) error {
 		_, done := a.opts.Progress(label, 0)
 		defer done()
 		return a.writeModulesLayer(ctx, f, input)

@@ -2,11 +2,15 @@ package cli
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/graftlinux/graft/internal/format/cpio"
 )
 
 // fakeQEMU puts a shell script in QEMU's place and returns a kernel and an
@@ -15,7 +19,7 @@ func fakeQEMU(t *testing.T, script string) (kernel, initramfs string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"qemu-system-x86_64": "#!/bin/sh\n" + script, "vmlinuz": "kernel", "initramfs.xz": "initramfs",
+		"qemu-system-x86_64": "#!/bin/sh\n" + script, "vmlinuz": "kernel", "initramfs.xz": emptyArchive(t),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o755); err != nil {
 			t.Fatal(err)
@@ -23,6 +27,17 @@ func fakeQEMU(t *testing.T, script string) (kernel, initramfs string) {
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	return filepath.Join(dir, "vmlinuz"), filepath.Join(dir, "initramfs.xz")
+}
+
+// emptyArchive is an initramfs with nothing in it but a directory.
+func emptyArchive(t *testing.T) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := cpio.NewWriter(&b)
+	if err := errors.Join(w.WriteHeader(&cpio.Header{Name: "dev", Mode: fs.ModeDir | 0o755}), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }
 
 // boot runs "graft boot" and returns its exit code and streams.
@@ -113,6 +128,15 @@ func TestBootWithoutQEMU(t *testing.T) {
 	}
 }
 
+// TestBootPanic has a machine that stands still after a panic.
+func TestBootPanic(t *testing.T) {
+	kernel, initramfs := fakeQEMU(t, `echo "[ 1.0] Kernel panic - not syncing: no init"; exec sleep 100`)
+	code, stdout, stderr := boot(t, initramfs, "--kernel", kernel)
+	if code != exitUnknown || !strings.Contains(stdout, "no init") || !strings.Contains(stderr, "kernel panicked") {
+		t.Errorf("got exit code %d, console %q and %q", code, stdout, stderr)
+	}
+}
+
 func TestMemoryFor(t *testing.T) {
 	for _, tt := range []struct {
 		initramfs int64
@@ -120,6 +144,14 @@ func TestMemoryFor(t *testing.T) {
 	}{{0, 1024}, {4 << 20, 1024}, {180 << 20, 1280}, {1 << 30, 3584}} {
 		if got := memoryFor(tt.initramfs); got != tt.want {
 			t.Errorf("memoryFor(%d MiB): got %d MiB, want %d", tt.initramfs>>20, got, tt.want)
+		}
+	}
+	for _, tt := range []struct {
+		largest int64
+		want    int
+	}{{0, 2048}, {200 << 20, 2048}, {1 << 30, 4608}} {
+		if got := memoryForFirmware(tt.largest); got != tt.want {
+			t.Errorf("memoryForFirmware(%d MiB): got %d MiB, want %d", tt.largest>>20, got, tt.want)
 		}
 	}
 }

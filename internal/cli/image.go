@@ -4,260 +4,237 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"slices"
+	"strings"
 
-	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/cache"
-	"github.com/graftlinux/graft/internal/check"
-	"github.com/spf13/cobra"
+	"github.com/graftlinux/graft/internal/profile"
 )
 
 func newImage(s Streams) *cobra.Command {
+	var f imageFlags
 	cmd := &cobra.Command{
-		Use:   "image",
+		Use:   "image PROFILE|-",
 		Short: "Make a boot asset from a base and extensions",
-		Long: `Make a boot asset from a base and extensions.
+		Long: `Make a boot asset: an ISO, a disk image, a unified kernel image (UKI), an
+installer image, or the kernel, initramfs and command line alone.
 
-The base is an image in the layout of Talos' imager (usr/install/<arch>/vmlinuz
-and initramfs.xz), or the two files. Extensions become layers in the order in
-which they are given: of two files with one path the node sees that of the last.`,
-		Args: cobra.NoArgs,
-		RunE: help,
-	}
-	cmd.AddCommand(newImageInitramfs(s), newImageKernel(s), newImageCmdline(s))
-	return cmd
-}
+PROFILE is one of Talos' imager, such as metal, iso or aws (--list prints all),
+or a kind: kernel, initramfs, cmdline, uki, pxe. - reads a whole profile as YAML
+from standard input. Flags are put over either.
 
-// baseFlags say where the base is.
-type baseFlags struct {
-	sources   sources
-	image     string
-	kernel    string
-	initramfs string
-	arch      string
-	talos     string
-}
-
-func (b *baseFlags) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringVar(&b.image, "base", "", "base image: a reference, an OCI layout or a tarball")
-	f.StringVar(&b.kernel, "kernel", "", "the base's kernel as a file, instead of --base")
-	f.StringVar(&b.initramfs, "initramfs", "", "the base's initramfs as a file, instead of --base")
-	f.StringVar(&b.arch, "arch", "amd64", "architecture of the asset: amd64 or arm64")
-	f.StringVar(&b.talos, "talos-version", "", "version whose contracts hold (default: what the base says, or the newest)")
-	f.BoolVar(&b.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
-	cacheDirFlag(cmd, &b.sources.cacheDir)
-	complete(cmd, "arch", "amd64", "arm64")
-	cmd.MarkFlagsMutuallyExclusive("base", "initramfs")
-	cmd.MarkFlagsMutuallyExclusive("base", "kernel")
-	cmd.MarkFlagsOneRequired("base", "initramfs", "kernel")
-}
-
-func (b *baseFlags) open(ctx context.Context, c *cache.Cache) (*bootasset.Base, error) {
-	if b.arch != "amd64" && b.arch != "arm64" {
-		return nil, usageError(fmt.Errorf("--arch %q is neither amd64 nor arm64", b.arch))
-	}
-	b.sources.platform = "linux/" + b.arch
-	o := bootasset.BaseOptions{Kernel: b.kernel, Initramfs: b.initramfs, Arch: b.arch, Talos: b.talos}
-	if b.image != "" {
-		imgs, err := b.sources.open(ctx, c, []string{b.image})
-		if err != nil {
-			return nil, err
-		}
-		defer imgs.close()
-		o.Image = imgs[0]
-	}
-	base, err := bootasset.OpenBase(ctx, c, o)
-	return base, inputError(err)
-}
-
-// with opens the cache and the base for a function.
-func (b *baseFlags) with(ctx context.Context, do func(*cache.Cache, *bootasset.Base) error) error {
-	c, err := openCache(b.sources.cacheDir)
-	if err != nil {
-		return err
-	}
-	base, err := b.open(ctx, c)
-	if err != nil {
-		return err
-	}
-	return errors.Join(do(c, base), base.Close())
-}
-
-// outputFlag adds -o with the name that Talos' imager would choose.
-func outputFlag(cmd *cobra.Command, name string) *string {
-	return cmd.Flags().StringP("output", "o", "", "file to write, - for standard output (default "+name+")")
-}
-
-// writeAsset writes to a file that appears whole or not at all, or to stdout.
-func writeAsset(s Streams, output, name string, write func(io.Writer) error) error {
-	switch output {
-	case "-":
-		return write(s.Out)
-	case "":
-		output = name
-	}
-	err := atomicfile.Write(output, func(f *os.File) error { return write(f) })
-	if err == nil {
-		fmt.Fprintln(s.Out, output)
-	}
-	return err
-}
-
-func newImageInitramfs(s Streams) *cobra.Command {
-	var b baseFlags
-	var a assetFlags
-	cmd := &cobra.Command{
-		Use:   "initramfs",
-		Short: "The base's initramfs with extensions appended",
-		Long: `Append extensions to the base's initramfs. Each becomes a squashfs layer; the
-work is kept in a cache, so that only what changed is made again.
+The base is an image in the layout of Talos' imager (usr/install/<arch>/vmlinuz,
+initramfs.xz, systemd-stub.efi, systemd-boot.efi), or files. Extensions become
+layers in the order in which they are given: of two files with one path the node
+sees that of the last. The work is kept in a cache, so that only what changed is
+made again.
 
 The extensions are checked first. Errors stop the command; --force overrules
 those that a person may answer for.
 
+The same inputs make the same asset, to the bit. Its time is SOURCE_DATE_EPOCH
+(seconds), or 1970.
+
 ` + sourceHelp,
-		Example: `  graft image initramfs --base registry.example/imager:v1.9.2 \
-    --extension registry.example/gvisor:20250505.0 --extension ./my-extension -o initramfs.xz
-  graft image initramfs --kernel vmlinuz --initramfs initramfs.xz --talos-version v1.9.2 --extension gvisor.tar`,
-		Args: cobra.NoArgs,
+		Example: `  graft image iso --base registry.example/imager:v1.14.0 --extension registry.example/gvisor:20260905.0
+  graft image metal --base registry.example/imager:v1.14.0 --arch arm64 --extension ./my-extension -o _out/
+  graft image initramfs --kernel vmlinuz --initramfs initramfs.xz --talos-version v1.9.2 --extension gvisor.tar
+  graft image secureboot-iso --base registry.example/imager:v1.14.0 --secureboot-keys _out/secureboot
+  graft image installer --base registry.example/imager:v1.14.0 \
+    --base-installer-image registry.example/installer-base:v1.14.0 --arch amd64,arm64 -o registry.example/me/installer:v1.14.0
+  graft image - --dry-run <profile.yaml`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: cobra.FixedCompletions(profileNames(), cobra.ShellCompDirectiveNoFileComp),
 	}
-	b.flags(cmd)
-	a.flags(cmd)
-	output := outputFlag(cmd, "initramfs-metal-ARCH.xz")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return a.initramfs(cmd.Context(), s, &b, *output)
+	f.flags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f.list {
+			return listProfiles(s)
+		}
+		if len(args) == 0 {
+			return help(cmd, args)
+		}
+		return f.run(cmd.Context(), s, args[0])
 	}
 	return cmd
 }
 
-// assetFlags say what goes into an asset.
-type assetFlags struct {
-	extensions  []string
+// imageFlags are the flags of Talos' imager, and those that graft adds.
+type imageFlags struct {
+	sources sources
+	list    bool
+	dryRun  bool
+
+	profile.Profile // what the flags say of it
+	arches          []string
+	secureBootDir   string
+	metaValues      []string
+	configPath      string
+	extensions      []string
+	overlay         overlayFlags
+	insecure        bool
+	talos           string
+	grub            []string
+	outFormat       string
+	bootloader      string
+	enrollKeys      string
+	diskSize        string
+	wellKnown       bool
+	signer, pcr     string // addresses
+
 	compression string
 	force       bool
+	output      string
+	toStdout    bool
 }
 
-func (a *assetFlags) flags(cmd *cobra.Command) {
-	f := cmd.Flags()
-	f.StringArrayVar(&a.extensions, "extension", nil, "extension to add, the lowest layer first (repeat it)")
-	f.StringVar(&a.compression, "compression", string(bootasset.Default), "default, or best: about five times slower and up to 10 % smaller")
-	f.BoolVar(&a.force, "force", false, "go on in spite of errors that may be overruled")
+// overlayFlags are read to be refused by name.
+type overlayFlags struct {
+	name, image string
+	options     []string
+}
+
+func (f *imageFlags) flags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.BoolVar(&f.list, "list", false, "list the profiles")
+	fl.BoolVar(&f.dryRun, "dry-run", false, "print the resolved profile: every default filled in, every image pinned by digest; make nothing")
+	f.inputFlags(cmd)
+	f.customizationFlags(cmd)
+	f.secureBootFlags(cmd)
+	f.outputFlags(cmd)
+	cacheDirFlag(cmd, &f.sources.cacheDir)
+	cmd.MarkFlagsMutuallyExclusive("base", "initramfs")
+	cmd.MarkFlagsMutuallyExclusive("output", "tar-to-stdout")
+}
+
+func (f *imageFlags) inputFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.Input.Base.ImageRef, "base", "", "base image: a reference, an OCI layout or a tarball")
+	fl.StringVar(&f.Input.Kernel.Path, "kernel", "", "kernel as a file, instead of the base's")
+	fl.StringVar(&f.Input.Initramfs.Path, "initramfs", "", "initramfs as a file, instead of --base")
+	fl.StringVar(&f.Input.SDStub.Path, "sd-stub", "", "systemd-stub as a file, instead of the base's")
+	fl.StringVar(&f.Input.SDBoot.Path, "sd-boot", "", "systemd-boot as a file, instead of the base's")
+	fl.StringArrayVar(&f.grub, "grub", nil, "GRUB's files, instead of the base's: a directory with i386-pc, or Debian's package grub-pc-bin (repeat it)")
+	fl.StringSliceVar(&f.arches, "arch", nil, "architecture: amd64 or arm64; both, with a comma, for an installer (default amd64)")
+	fl.StringVar(&f.Platform, "platform", "", "platform, such as metal or aws (default: the profile's)")
+	fl.StringVar(&f.talos, "talos-version", "", "version whose contracts hold (default: what the base says)")
+	fl.StringVar(&f.Input.BaseInstaller.ImageRef, "base-installer-image", "", "image that an installer is made from")
+	fl.StringArrayVar(&f.extensions, "extension", nil, "extension to add, the lowest layer first (repeat it)")
+	fl.StringArrayVar(&f.extensions, "system-extension-image", nil, "the same, as Talos' imager calls it")
+	fl.StringVar(&f.Input.ImageCache.ImageRef, "image-cache", "", "container images to put into the asset (not supported)")
+	fl.BoolVar(&f.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	fl.StringVar(&f.overlay.name, "overlay-name", "", "overlay for a single-board computer (not supported)")
+	fl.StringVar(&f.overlay.image, "overlay-image", "", "its image (not supported)")
+	fl.StringArrayVar(&f.overlay.options, "overlay-option", nil, "its options (not supported)")
+	complete(cmd, "arch", "amd64", "arm64", "amd64,arm64")
+	complete(cmd, "platform", profile.Platforms()...)
+}
+
+func (f *imageFlags) customizationFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.Customization.ExtraKernelArgs, "extra-kernel-arg", nil, `kernel argument to add; console= and talos.platform= replace, "-key" removes (repeat it)`)
+	fl.StringArrayVar(&f.metaValues, "meta", nil, "KEY=VALUE for the META partition, such as 0xa=… (repeat it)")
+	fl.StringVar(&f.configPath, "embedded-config-path", "", "machine configuration to embed, a file (Talos 1.12 and newer)")
+}
+
+func (f *imageFlags) secureBootFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.secureBootDir, "secureboot-keys", "", "directory of keys, as graft keys generate secureboot makes it (default /secureboot)")
+	fl.StringVar(&f.signer, "secureboot-signer-address", "", "service that signs for Secure Boot, unix:///PATH")
+	fl.StringVar(&f.pcr, "pcr-signer-address", "", "service that signs PCR policies, unix:///PATH")
+	fl.StringVar(&f.enrollKeys, "secureboot-enroll-keys", "", "when systemd-boot enrols keys: if-safe, manual, force, off")
+	fl.BoolVar(&f.wellKnown, "secureboot-include-well-known-certs", false, "enrol Microsoft's certificates, too")
+	complete(cmd, "secureboot-enroll-keys", "if-safe", "manual", "force", "off")
+}
+
+func (f *imageFlags) outputFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar((*string)(&f.Output.Kind), "output-kind", "", "what to make, instead of the profile's: iso, image, installer, kernel, initramfs, uki, cmdline")
+	fl.StringVar(&f.outFormat, "output-format", "", "raw, or packed: .zst, .xz, .gz, .tar.gz (default: the profile's)")
+	fl.StringVar(&f.bootloader, "bootloader", "", "of disk images and ISOs: sd-boot, grub, dual-boot (default: what the version has)")
+	fl.StringVar(&f.diskSize, "disk-size", "", "size of a disk image, such as 10GiB (default: the profile's)")
+	fl.StringVar(&f.compression, "compression", string(bootasset.Default), "default, or best: about five times slower and up to 10 % smaller")
+	fl.BoolVar(&f.force, "force", false, "go on in spite of errors that may be overruled")
+	fl.StringVarP(&f.output, "output", "o", "", "file or directory to write, - for standard output; for an installer what graft pack takes (default: a file named as Talos' imager does)")
+	fl.BoolVar(&f.toStdout, "tar-to-stdout", false, "write a tar with the asset to standard output")
+	complete(cmd, "output-kind", kindNames()...)
+	complete(cmd, "output-format", "raw", ".zst", ".xz", ".gz", ".tar.gz")
+	complete(cmd, "bootloader", "sd-boot", "grub", "dual-boot")
 	complete(cmd, "compression", string(bootasset.Default), string(bootasset.Best))
 }
 
-// initramfs checks the extensions and writes the asset.
-func (a *assetFlags) initramfs(ctx context.Context, s Streams, b *baseFlags, output string) error {
-	level := bootasset.Level(a.compression)
-	if level != bootasset.Default && level != bootasset.Best {
-		return usageError(fmt.Errorf("--compression %q is neither default nor best", a.compression))
+func kindNames() (names []string) {
+	for _, k := range profile.Kinds() {
+		names = append(names, string(k))
 	}
-	return b.with(ctx, func(c *cache.Cache, base *bootasset.Base) error {
-		return a.writeInitramfs(ctx, s, bootasset.Options{Base: base, Level: level, Cache: c}, &b.sources, output)
-	})
+	return names
 }
 
-func (a *assetFlags) writeInitramfs(ctx context.Context, s Streams, opts bootasset.Options, src *sources, output string) (err error) {
-	imgs, err := src.open(ctx, opts.Cache, a.extensions)
+// kindProfiles are kinds that can be asked for without a profile: they are made
+// for the platform metal.
+var kindProfiles = []struct{ name, about string }{
+	{"kernel", "the base's kernel"},
+	{"initramfs", "initramfs with the extensions"},
+	{"cmdline", "kernel command line"},
+	{"uki", "unified kernel image"},
+	{pxe, "kernel, initramfs and an iPXE script in a directory"},
+}
+
+// pxe is a kind of graft's own: several files for a boot over the network.
+const pxe = "pxe"
+
+func profileNames() []string {
+	names := profile.Names()
+	for _, k := range kindProfiles {
+		names = append(names, k.name)
+	}
+	return names
+}
+
+func listProfiles(s Streams) error {
+	t := newTable(s.Out, "PROFILE", "KIND", "FORMAT", "MAKES")
+	for _, name := range profile.Names() {
+		p, _ := profile.Get(name)
+		format := string(p.Output.OutFormat)
+		if o := p.Output.ImageOptions; o != nil {
+			format = strings.TrimSuffix(string(o.DiskFormat)+" "+strings.TrimPrefix(format, "."), " raw")
+		}
+		t.row(name, string(p.Output.Kind), format, profile.Describe(name))
+	}
+	for _, k := range kindProfiles {
+		t.row(k.name, k.name, "raw", k.about)
+	}
+	return t.flush()
+}
+
+// run makes the asset, or says what it would be.
+func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
+	if l := bootasset.Level(f.compression); l != bootasset.Default && l != bootasset.Best {
+		return usageError(fmt.Errorf("--compression %q is neither default nor best", f.compression))
+	}
+	p, err := f.wanted(s.In, name)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, imgs.close()) }()
-	bars := newProgress(s)
-	defer bars.wait()
-	opts.Progress = bars.start
-	for i, img := range imgs {
-		opts.Extensions = append(opts.Extensions, bootasset.Extension{Source: a.extensions[i], Image: img})
+	arches := f.arches
+	if len(arches) == 0 {
+		arches = []string{p.Arch}
 	}
-	asset, err := bootasset.Prepare(ctx, opts)
-	if err != nil {
-		return inputError(err)
+	if len(arches) > 1 && (p.Output.Kind != profile.Installer || f.dryRun) {
+		return usageError(errors.New("--arch: only an installer is made for several architectures in one call"))
 	}
-	if err := a.judge(s.Err, asset.Findings); err != nil {
-		return err
+	j := imageJob{flags: f, s: s, pxe: name == pxe}
+	if j.pxe && (f.dryRun || p.Output.Kind != profile.Cmdline || f.outFormat != "") {
+		return usageError(errors.New("pxe makes several files, for which there is no profile: --dry-run, --output-kind and --output-format go with each alone"))
 	}
-	var sum bootasset.Summary
-	err = writeAsset(s, output, "initramfs-metal-"+opts.Base.Arch+".xz", func(w io.Writer) (err error) {
-		sum, err = asset.WriteInitramfs(ctx, w)
-		return err
-	})
-	bars.wait()
-	if err == nil {
-		summarize(s.Err, sum)
+	slices.Sort(arches)
+	arches = slices.Compact(arches)
+	err = j.run(ctx, p, arches)
+	if errors.Is(err, cache.ErrDamaged) { // the damaged entry is gone, and is made again
+		err = j.run(ctx, p, arches)
 	}
 	return err
-}
-
-// judge prints the findings and decides whether to go on.
-func (a *assetFlags) judge(w io.Writer, findings []check.Finding) error {
-	if len(findings) == 0 {
-		return nil
-	}
-	if err := printFindings(w, findings, "table"); err != nil {
-		return err
-	}
-	errs, forcible := check.Worst(findings)
-	switch {
-	case errs == 0 || a.force && forcible:
-		return nil
-	case forcible:
-		mends(w, findings)
-		return withCode(exitInvalid, fmt.Errorf("%s found in the extensions", count(errs, "error")), "--force goes on in spite of them")
-	}
-	mends(w, findings)
-	return withCode(exitInvalid, fmt.Errorf("%s found in the extensions", count(errs, "error")), "not all of them can be overruled by --force")
-}
-
-func summarize(w io.Writer, sum bootasset.Summary) {
-	for _, l := range sum.Layers {
-		fmt.Fprintf(w, "%s  %s %s, %s\n", l.Image, l.Metadata.Name, l.Metadata.Version, size(l.Size))
-	}
-	fmt.Fprintf(w, "%s with %s\n", size(sum.Size), count(len(sum.Layers), "layer"))
-}
-
-func newImageKernel(s Streams) *cobra.Command {
-	var b baseFlags
-	cmd := &cobra.Command{
-		Use:     "kernel",
-		Short:   "The base's kernel",
-		Example: `  graft image kernel --base registry.example/imager:v1.9.2 -o vmlinuz`,
-		Args:    cobra.NoArgs,
-	}
-	b.flags(cmd)
-	output := outputFlag(cmd, "kernel-ARCH")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return b.with(cmd.Context(), func(_ *cache.Cache, base *bootasset.Base) error {
-			return writeAsset(s, *output, "kernel-"+base.Arch, base.WriteKernel)
-		})
-	}
-	return cmd
-}
-
-func newImageCmdline(s Streams) *cobra.Command {
-	var (
-		b     baseFlags
-		extra []string
-	)
-	cmd := &cobra.Command{
-		Use:   "cmdline",
-		Short: "The kernel command line for the platform metal",
-		Example: `  graft image cmdline --base registry.example/imager:v1.9.2 --extra-kernel-arg console=ttyS0
-  graft image cmdline --base out/base --extra-kernel-arg=-module.sig_enforce -o -`,
-		Args: cobra.NoArgs,
-	}
-	b.flags(cmd)
-	cmd.Flags().StringArrayVar(&extra, "extra-kernel-arg", nil, `argument to add; console= and talos.platform= replace, "-key" removes`)
-	output := outputFlag(cmd, "cmdline-metal-ARCH")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return b.with(cmd.Context(), func(_ *cache.Cache, base *bootasset.Base) error {
-			line := bootasset.Cmdline(base.Talos, base.Arch, extra)
-			return writeAsset(s, *output, "cmdline-metal-"+base.Arch, func(w io.Writer) error {
-				_, err := io.WriteString(w, line)
-				return err
-			})
-		})
-	}
-	return cmd
 }

@@ -10,23 +10,41 @@ import (
 	"strings"
 
 	"github.com/graftlinux/graft/internal/bootasset"
-	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/inspect"
+	"github.com/graftlinux/graft/internal/oci"
 	"github.com/spf13/cobra"
 )
 
 func newInspect(s Streams) *cobra.Command {
 	var src sources
 	cmd := &cobra.Command{
-		Use:   "inspect SRC|INITRAMFS",
+		Use:   "inspect SRC|FILE|DIR",
 		Short: "Say what is in an extension or a boot asset",
 		Long: `Say what is in an extension (manifest, sizes, binaries, services, modules,
-firmware) or in an initramfs of graft or of Talos' imager (archives, base, layers).
+firmware) or in a boot asset, of graft or of Talos' imager:
+
+  disk image     partitions and their files; META; raw, qcow2, VHD, VMDK, OVA
+  ISO            files, boot images, partition tables
+  UKI            sections, profiles with command lines, PCR 11, who signed
+  initramfs      archives, base, layers
+  kernel         release
+  installer      the files below usr/install of its image, and of a base's
+  directory      of files to boot over the network
+
+What is in these is reported on as well: the UKI on a partition, the initramfs
+in it, the layers in that. Files may be compressed with gzip, xz or zstd, or be a
+disk in a .tar.gz. What a file is, its content tells; its name does not matter.
+
+A problem is what would go wrong at boot: a damaged partition table, a program
+that was changed after it was signed, a layer that is not what its digest says.
+PCR 11 is predicted for the moment at which Talos unlocks its disks.
 
 ` + sourceHelp,
 		Example: `  graft inspect registry.example/gvisor:20250505.0
-  graft inspect initramfs-metal-amd64.xz -o yaml`,
+  graft inspect metal-amd64.raw.zst
+  graft inspect initramfs-metal-amd64.xz -o yaml
+  graft inspect metal-amd64-uki.efi -o json | jq .program.profiles`,
 		Args: cobra.ExactArgs(1),
 	}
 	src.flags(cmd)
@@ -36,58 +54,99 @@ firmware) or in an initramfs of graft or of Talos' imager (archives, base, layer
 		if err != nil {
 			return err
 		}
-		report, err := inspectAny(cmd.Context(), c, &src, args[0])
+		report, err := inspectAny(cmd.Context(), &src, args[0], inspect.Options{Cache: c})
 		if err != nil {
 			return err
 		}
-		switch *format {
-		case "json":
-			return printJSON(s.Out, report)
-		case "yaml":
-			return printYAML(s.Out, report)
-		}
-		return printReport(s.Out, report)
+		return printReport(s.Out, report, *format)
 	}
 	return cmd
 }
 
-// inspectAny tells an initramfs by its content; everything else is a source.
-func inspectAny(ctx context.Context, c *cache.Cache, src *sources, name string) (any, error) {
-	if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
+// inspectAny tells boot assets by their content; everything else is a source.
+func inspectAny(ctx context.Context, src *sources, name string, o inspect.Options) (inspect.Report, error) {
+	switch info, err := os.Stat(name); {
+	case err == nil && info.Mode().IsRegular():
+		report, err := inspectFile(ctx, name, o)
+		if !errors.Is(err, inspect.ErrUnknown) {
+			return report, inputError(err)
 		}
-		defer f.Close()
-		report, err := inspect.OfInitramfs(f, c)
-		if !errors.Is(err, inspect.ErrNotInitramfs) {
-			return report, err
-		}
+	case err == nil && info.IsDir() && inspect.IdentifyDir(os.DirFS(name)) == inspect.KindPXE:
+		return inspect.OfDir(ctx, name, os.DirFS(name), o)
 	}
-	imgs, err := src.open(ctx, c, []string{name})
+	return inspectSource(ctx, src, name, o)
+}
+
+func inspectFile(ctx context.Context, name string, o inspect.Options) (inspect.Report, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	report, err := inspect.Of(ctx, name, f, info.Size(), o)
+	if err != nil {
+		return nil, err
+	}
+	if report.Initramfs != nil {
+		return report.Initramfs, nil
+	}
+	return report, nil
+}
+
+// inspectSource reports on what is, or can be, a container image.
+func inspectSource(ctx context.Context, src *sources, name string, o inspect.Options) (inspect.Report, error) {
+	imgs, err := src.open(ctx, o.Cache, []string{name})
 	if err != nil {
 		return nil, err
 	}
 	defer imgs.close()
-	facts, err := bootasset.Survey(ctx, c, imgs[0])
+	facts, err := bootasset.Survey(ctx, o.Cache, imgs[0])
 	if err != nil {
 		return nil, inputError(fmt.Errorf("reading %s: %w", name, err))
 	}
 	if facts.Manifest == nil && facts.ManifestError == "" {
-		return nil, withCode(exitInvalid, fmt.Errorf("%s has no %s: it is not an extension", name, extension.ManifestName),
-			"a base is an image, too; graft inspect looks into its initramfs: usr/install/<arch>/initramfs.xz")
+		return inspectInstaller(ctx, name, imgs[0], o)
 	}
 	report := inspect.OfExtension(name, facts)
 	report.Ref, report.Digest, report.Platform = imgs[0].Ref(), imgs[0].Digest(), imgs[0].Platform().String()
 	return report, nil
 }
 
-func printReport(w io.Writer, report any) error {
+func inspectInstaller(ctx context.Context, name string, img *oci.Image, o inspect.Options) (inspect.Report, error) {
+	root, err := img.Tree(ctx)
+	if err != nil {
+		return nil, inputError(fmt.Errorf("reading %s: %w", name, err))
+	}
+	report, err := inspect.OfInstaller(ctx, name, root, o)
+	if errors.Is(err, inspect.ErrUnknown) {
+		return nil, withCode(exitInvalid, fmt.Errorf("%s has no %s: it is not an extension", name, extension.ManifestName),
+			"an installer or a base would have files below usr/install")
+	}
+	if err != nil {
+		return nil, inputError(err)
+	}
+	report.Ref, report.Digest, report.Platform, report.Layers = img.Ref(), img.Digest(), img.Platform().String(), img.Layers()
+	return report, nil
+}
+
+func printReport(w io.Writer, report inspect.Report, format string) error {
+	switch format {
+	case "json":
+		return printJSON(w, report)
+	case "yaml":
+		return printYAML(w, report)
+	}
 	switch r := report.(type) {
 	case inspect.Extension:
 		return printExtension(w, r)
 	case *inspect.Initramfs:
 		return printInitramfs(w, r)
+	case *inspect.Asset:
+		return printAsset(w, r)
 	}
 	return nil
 }
@@ -146,7 +205,7 @@ func printExtension(w io.Writer, r inspect.Extension) error {
 	}
 	return errors.Join(err,
 		section(w, "Directories", someRows(dirs)), section(w, "Binaries", someRows(binaries)),
-		section(w, "Services", someRows(services)), section(w, "Kernel modules", someRows(modules)), firmware(w, r))
+		section(w, "Services", someRows(services)), section(w, "Kernel modules", someRows(modules)), printFirmware(w, r))
 }
 
 // someRows drops a table that has a head only.
@@ -157,7 +216,7 @@ func someRows(rows [][]string) [][]string {
 	return rows
 }
 
-func firmware(w io.Writer, r inspect.Extension) error {
+func printFirmware(w io.Writer, r inspect.Extension) error {
 	if len(r.Firmware) == 0 {
 		return nil
 	}
@@ -176,16 +235,24 @@ func printInitramfs(w io.Writer, r *inspect.Initramfs) error {
 	for _, a := range r.Archives {
 		archives = append(archives, []string{strconv.FormatInt(a.Offset, 10), size(a.Size), a.Compression, strconv.Itoa(a.Files), a.Holds})
 	}
+	return errors.Join(err, section(w, "Archives", someRows(archives)), section(w, "Layers, the lowest first", layerRows(r)), problems(w, r.Problems))
+}
+
+func layerRows(r *inspect.Initramfs) [][]string {
 	layers := [][]string{{"LAYER", "NAME", "VERSION", "SIZE", "DIGEST"}}
 	for _, l := range r.Layers {
 		layers = append(layers, []string{l.Image, l.Metadata.Name, l.Metadata.Version, size(l.Size), l.Digest})
 	}
-	err = errors.Join(err, section(w, "Archives", someRows(archives)), section(w, "Layers, the lowest first", someRows(layers)))
-	for _, p := range r.Problems {
+	return someRows(layers)
+}
+
+func problems(w io.Writer, all []string) error {
+	for _, p := range all {
 		fmt.Fprintf(w, "\nproblem: %s", printable(p))
 	}
-	if len(r.Problems) > 0 {
-		fmt.Fprintln(w)
+	if len(all) == 0 {
+		return nil
 	}
+	_, err := fmt.Fprintln(w)
 	return err
 }

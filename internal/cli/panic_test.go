@@ -10,14 +10,15 @@ func TestPanicWatch(t *testing.T) {
 	const console = "[ 1.0] Kernel panic - not syncing: no init\r\n"
 	for cut := range len(console) {
 		var out bytes.Buffer
-		w := &panicWatch{w: &out}
+		panics := 0
+		w := &panicWatch{w: &out, panicked: func() { panics++ }}
 		for _, part := range []string{console[:cut], console[cut:]} {
 			if _, err := w.Write([]byte(part)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if !w.seen || out.String() != console {
-			t.Errorf("cut at %d: seen is %v, passed on %q", cut, w.seen, out.String())
+		if !w.seen || panics != 1 || out.String() != console {
+			t.Errorf("cut at %d: seen is %v, told of %d panics, passed on %q", cut, w.seen, panics, out.String())
 		}
 	}
 	w := &panicWatch{w: &bytes.Buffer{}}

@@ -47,7 +47,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "../../test/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkbase": makeBase, "mkkitchen": makeKitchen(kitchen)},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkbase": makeBase, "mkimager": makeImager, "mkkitchen": makeKitchen(kitchen)},
 		Setup: func(env *testscript.Env) error {
 			srv := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 			env.Defer(srv.Close)

@@ -28,6 +28,9 @@ type Extension struct {
 	Services    []Service   `json:"services,omitempty" yaml:"services,omitempty"`
 	Modules     []Module    `json:"modules,omitempty" yaml:"modules,omitempty"`
 	Firmware    []File      `json:"firmware,omitempty" yaml:"firmware,omitempty"`
+
+	// Listing has all files, for Compare. It is not printed.
+	Listing []ListedFile `json:"-" yaml:"-"`
 }
 
 // Directory sums up the files below a directory of the node.
@@ -92,6 +95,9 @@ func OfExtension(source string, f *survey.Facts) Extension {
 	sizes := map[string]int64{}
 	dirs := map[string]*Directory{}
 	for _, e := range f.Entries {
+		if !e.Mode.IsDir() {
+			r.Listing = append(r.Listing, ListedFile{e.Path, e.Mode.String(), e.Size, e.Sum, e.Target + e.Hardlink})
+		}
 		p, ok := survey.OnNode(e.Path)
 		if !ok || e.Mode.IsDir() {
 			continue

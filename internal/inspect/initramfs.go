@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
 	"github.com/graftlinux/graft/internal/format/squashfs"
@@ -20,7 +19,7 @@ import (
 
 // Initramfs is the report on an initramfs of graft or of Talos' imager.
 type Initramfs struct {
-	File     string    `json:"file" yaml:"file"`
+	File     string    `json:"file,omitempty" yaml:"file,omitempty"`
 	Size     int64     `json:"size" yaml:"size"`
 	Archives []Archive `json:"archives" yaml:"archives"`
 	Base     Base      `json:"base" yaml:"base"`
@@ -28,6 +27,9 @@ type Initramfs struct {
 	// Problems are what would go wrong at boot: a layer that is named and not
 	// there, or is not what its digest says.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
+	// Files are those beside the layers, firmware for one, with
+	// Options.LayerFiles.
+	Files []ListedFile `json:"files,omitempty" yaml:"files,omitempty"`
 }
 
 // Archive is one of the cpio archives that the file is made of.
@@ -56,59 +58,75 @@ type Layer struct {
 	Size     int64              `json:"size" yaml:"size"`
 	Digest   string             `json:"digest" yaml:"digest"` // as computed
 	Metadata extension.Metadata `json:"metadata" yaml:"metadata"`
+	Files    []ListedFile       `json:"files,omitempty" yaml:"files,omitempty"` // with Options.LayerFiles
 }
 
-// ErrNotInitramfs says that a file is something else.
-var ErrNotInitramfs = errors.New("not an initramfs")
+var errNotInitramfs = errors.New("not an initramfs")
 
-// OfInitramfs reads an initramfs. The base's root is unpacked to a scratch
-// file in the cache.
-func OfInitramfs(f *os.File, c *cache.Cache) (*Initramfs, error) {
-	info, err := f.Stat()
-	if err != nil {
+// initramfs reports on an initramfs. The base's root is unpacked to a scratch
+// file in the cache. Problems are in this report, and in that of the whole.
+func (i *inspector) initramfs(f io.ReaderAt, size int64) (*Initramfs, error) {
+	if err := i.spend(size); err != nil {
 		return nil, err
 	}
-	r := &reader{report: &Initramfs{File: f.Name(), Size: info.Size()}, cache: c, images: map[string]image{}}
-	archives := cpio.NewInitramfsReader(io.NewSectionReader(f, 0, info.Size()))
+	r := &reader{report: &Initramfs{Size: size}, inspector: i, images: map[string]layerImage{}}
+	archives := cpio.NewInitramfsReader(&withContext{i.ctx, io.NewSectionReader(f, 0, size)})
+	archives.MaxUnpacked = min(max(i.left, 1), cpio.DefaultMaxUnpacked)
+	if err := r.all(archives); err != nil {
+		return nil, err
+	}
+	r.layers()
+	for _, p := range r.report.Problems {
+		i.problem("%s", p)
+	}
+	return r.report, i.spend(r.unpacked)
+}
+
+// all reads the archives one after the other. What has no entry is something
+// else.
+func (r *reader) all(archives *cpio.InitramfsReader) error {
 	for {
 		a, err := archives.Next()
 		if errors.Is(err, io.EOF) && len(r.report.Archives) > 0 {
-			break
+			return nil
 		}
 		if err != nil && len(r.report.Archives) == 0 {
-			return nil, fmt.Errorf("reading %s: %w: %w", f.Name(), ErrNotInitramfs, err)
+			return fmt.Errorf("%w: %w", errNotInitramfs, err)
 		}
 		if err == nil {
 			err = r.archive(a)
 		}
 		if err != nil && r.entries == 0 {
-			return nil, fmt.Errorf("reading %s: %w: %w", f.Name(), ErrNotInitramfs, err)
+			return fmt.Errorf("%w: %w", errNotInitramfs, err)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading %s: archive %d: %w", f.Name(), len(r.report.Archives)+1, err)
+			return fmt.Errorf("archive %d: %w", len(r.report.Archives)+1, err)
 		}
 		// The end of an archive is known when it has been read.
 		s := archives.Segment()
 		last := &r.report.Archives[len(r.report.Archives)-1]
 		last.Offset, last.Size, last.Compression = s.Offset, s.Size, s.Compression.String()
+		if s.Compression != cpio.Plain {
+			r.unpacked += s.Unpacked
+		}
 	}
-	r.layers()
-	return r.report, nil
 }
 
-// image is a squashfs in the initramfs.
-type image struct {
+// layerImage is a squashfs in the initramfs.
+type layerImage struct {
 	size   int64
 	digest string
+	files  []ListedFile
 }
 
 type reader struct {
+	*inspector
 	report *Initramfs
-	cache  *cache.Cache
-	images map[string]image
+	images map[string]layerImage
 	config extension.Config
 
-	entries int // read so far: what has none is something else
+	entries  int   // read so far: what has none is something else
+	unpacked int64 // bytes
 }
 
 func (r *reader) archive(a *cpio.Reader) error {
@@ -183,17 +201,36 @@ func (r *reader) file(name string, h *cpio.Header, content io.Reader) error {
 	case name == "rootfs.sqsh":
 		return r.root(content)
 	case strings.HasSuffix(name, ".sqsh"):
-		hash := sha256.New()
-		n, err := io.Copy(hash, content)
-		r.images[name] = image{n, "sha256:" + hex.EncodeToString(hash.Sum(nil))}
+		img, err := r.layer(name, content)
+		r.images[name] = img
 		return err
+	case r.options.LayerFiles:
+		return r.loose(name, h, content)
 	}
 	return nil
 }
 
+// layer reads the squashfs of a layer.
+func (r *reader) layer(name string, content io.Reader) (layerImage, error) {
+	if r.options.LayerFiles {
+		return r.listedLayer(name, content)
+	}
+	hash := sha256.New()
+	n, err := io.Copy(hash, content)
+	return layerImage{size: n, digest: "sha256:" + hex.EncodeToString(hash.Sum(nil))}, err
+}
+
+// loose lists a file beside the layers.
+func (r *reader) loose(name string, h *cpio.Header, content io.Reader) error {
+	hash := sha256.New()
+	n, err := io.Copy(hash, content)
+	r.report.Files = append(r.report.Files, ListedFile{Path: name, Mode: h.Mode.String(), Size: n, Sum: hex.EncodeToString(hash.Sum(nil))})
+	return err
+}
+
 // root looks into the base's root filesystem.
 func (r *reader) root(content io.Reader) error {
-	blob, err := r.cache.Scratch(func(f *os.File) error {
+	blob, err := r.options.Cache.Scratch(func(f *os.File) error {
 		_, err := io.Copy(f, content)
 		return err
 	})
@@ -234,7 +271,7 @@ func (r *reader) layers() {
 		case l.Digest != "" && l.Digest != img.digest:
 			r.problem("the layer %s has the digest %s, %s says %s", l.Image, img.digest, extension.ConfigName, l.Digest)
 		}
-		r.report.Layers = append(r.report.Layers, Layer{l.Image, img.size, img.digest, l.Metadata})
+		r.report.Layers = append(r.report.Layers, Layer{l.Image, img.size, img.digest, l.Metadata, img.files})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.images)) {
 		if !listed[name] {
@@ -247,5 +284,8 @@ func (r *reader) layers() {
 }
 
 func (r *reader) problem(format string, args ...any) {
+	if len(r.report.Problems) == maxProblems {
+		return
+	}
 	r.report.Problems = append(r.report.Problems, fmt.Sprintf(format, args...))
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // initramfs writes a plain archive of these files.
-func initramfs(t *testing.T, files map[string][]byte) *os.File {
+func initramfs(t testing.TB, files map[string][]byte) *os.File {
 	t.Helper()
 	tr := tree.New()
 	for name, data := range files {
@@ -50,6 +50,11 @@ func rootImage(t *testing.T) []byte {
 			t.Fatal(err)
 		}
 	}
+	return squashfsOf(t, tr)
+}
+
+func squashfsOf(t testing.TB, tr *tree.Tree) []byte {
+	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "root"))
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +68,14 @@ func rootImage(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+func ofFile(f *os.File, c *cache.Cache) (*Asset, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return Of(context.Background(), f.Name(), f, info.Size(), Options{Cache: c})
 }
 
 // TestProblems: what would go wrong at boot is said before.
@@ -80,12 +93,16 @@ func TestProblems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := OfInitramfs(initramfs(t, map[string][]byte{
+	a, err := ofFile(initramfs(t, map[string][]byte{
 		"rootfs.sqsh": rootImage(t), "000.a.sqsh": []byte("a"), "002.b.sqsh": []byte("b"), "003.c.sqsh": []byte("c"),
 		"extensions.yaml": yaml,
 	}), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	r := a.Initramfs
+	if d := cmp.Diff(a.Problems, r.Problems); d != "" {
+		t.Errorf("problems of the whole, and of the initramfs:\n%s", d)
 	}
 	want := []string{
 		"the layer 000.a.sqsh has the digest sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb, extensions.yaml says sha256:00",
@@ -100,7 +117,7 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestNotInitramfs(t *testing.T) {
+func TestUnknown(t *testing.T) {
 	c, err := cache.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -113,8 +130,8 @@ func TestNotInitramfs(t *testing.T) {
 		if _, err := io.Copy(f, bytes.NewReader(data)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := OfInitramfs(f, c); !errors.Is(err, ErrNotInitramfs) {
-			t.Errorf("%s: got %v, want %v", name, err, ErrNotInitramfs)
+		if _, err := ofFile(f, c); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: got %v, want %v", name, err, ErrUnknown)
 		}
 		f.Close()
 	}
