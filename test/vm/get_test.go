@@ -19,16 +19,28 @@ import (
 // graft runs a command line as a user would, and returns what it answers.
 func graft(t *testing.T, args ...string) (string, error) {
 	t.Helper()
+	return graftWith(t, "", args...)
+}
+
+// graftWith is graft with something on standard input.
+func graftWith(t *testing.T, input string, args ...string) (string, error) {
+	t.Helper()
 	var out, conversation bytes.Buffer
-	if code := cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &conversation}); code != 0 {
+	if code := cli.Run(t.Context(), args, cli.Streams{In: strings.NewReader(input), Out: &out, Err: &conversation}); code != 0 {
 		return out.String(), fmt.Errorf("graft %s: exit code %d\n%s", strings.Join(args, " "), code, conversation.String())
 	}
 	return out.String(), nil
 }
 
+// node is a machine that boots or runs.
+type node interface {
+	WaitFor(text string) string
+	Address(guestPort int) string
+}
+
 // get asks the node for its extensions once it serves. That the daemon listens
 // does not mean that the network is up, so it asks again for a while.
-func get(t *testing.T, m *guest.Machine, format string, id ...string) string {
+func get(t *testing.T, m node, format string, id ...string) string {
 	t.Helper()
 	m.WaitFor("graftd: ready")
 	args := append([]string{"get", "extensions"}, id...)
