@@ -10,6 +10,7 @@ import (
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/profile"
 	"github.com/graftlinux/graft/internal/secureboot"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // TestFull: what does not fit into a partition is said with sizes that a person
@@ -72,6 +73,33 @@ func TestMissing(t *testing.T) {
 			var missing *MissingError
 			if !errors.As(err, &missing) || missing.Hint == "" || err.Error() != c.want {
 				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+// TestPrograms: boot programs that are none, or are for other machines.
+func TestPrograms(t *testing.T) {
+	for name, c := range map[string]struct {
+		file func(*BaseOptions) string
+		data []byte
+		want string
+	}{
+		"stub, no program":       {func(o *BaseOptions) string { return o.Stub }, []byte("#!/bin/sh"), "reading the UKI stub: "},
+		"stub for arm64":         {func(o *BaseOptions) string { return o.Stub }, testkit.Stub(profile.ARM64, 257), "reading the UKI stub: it is for arm64, wanted is one for amd64"},
+		"stub, cut off":          {func(o *BaseOptions) string { return o.Stub }, testkit.Stub(profile.AMD64, 257)[:1500], "reading the UKI stub: "},
+		"boot loader, empty":     {func(o *BaseOptions) string { return o.BootLoader }, nil, "reading the boot loader: "},
+		"boot loader for arm64":  {func(o *BaseOptions) string { return o.BootLoader }, testkit.EFIProgram(profile.ARM64, ".text", "x"), "reading the boot loader: it is for arm64, wanted is one for amd64"},
+		"boot loader, too short": {func(o *BaseOptions) string { return o.BootLoader }, []byte("MZ"), "reading the boot loader: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := wish{profile: "installer"}
+			s := newWorkshop(t, w)
+			if err := os.WriteFile(c.file(&s.base), c.data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.build(t, w); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
 			}
 		})
 	}

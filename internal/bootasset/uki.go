@@ -24,9 +24,9 @@ func (b *builder) uki(ctx context.Context) (*sparse.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	program, err := uki.Read(stub, stub.Size())
+	program, err := b.program("UKI stub", stub)
 	if err != nil {
-		return nil, fmt.Errorf("reading the UKI stub: %w", err)
+		return nil, err
 	}
 	known, err := knownSections(program)
 	if err != nil {
@@ -178,10 +178,25 @@ func (b *builder) kernel(ctx context.Context) (*sparse.Image, error) {
 	return b.signed(ctx, kernel)
 }
 
+// program reads an EFI program that has to be for the machines of the plan.
+func (b *builder) program(what string, m *sparse.Image) (*uki.Image, error) {
+	program, err := uki.Read(m, m.Size())
+	if err != nil {
+		return nil, fmt.Errorf("reading the %s: %w", what, err)
+	}
+	if arch := b.plan.Profile.Arch; program.Machine != arch {
+		return nil, fmt.Errorf("reading the %s: it is for %s, wanted is one for %s", what, program.Machine, arch)
+	}
+	return program, nil
+}
+
 // loader is systemd-boot, signed if there are keys.
 func (b *builder) loader(ctx context.Context) (*sparse.Image, error) {
 	m, err := b.asset.opts.Base.BootLoader()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := b.program("boot loader", m); err != nil {
 		return nil, err
 	}
 	return b.signed(ctx, m)

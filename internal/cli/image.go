@@ -75,7 +75,6 @@ type imageFlags struct {
 	configPath      string
 	extensions      []string
 	overlay         overlayFlags
-	insecure        bool
 	talos           string
 	grub            []string
 	outFormat       string
