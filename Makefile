@@ -42,13 +42,14 @@ recipes-all: deps-test build
 	bin/graft build --root recipes --all --platform linux/amd64,linux/arm64 --check-reproducible
 	GRAFT_TEST_RECIPES=all $(GO) test -timeout 3h -count 1 -v ./test/engines
 
+# Booting a dozen machines takes minutes, and longer where they share a CPU.
 test: deps-test base
-	$(GO) test ./...
+	$(GO) test -timeout 40m ./...
 
 # The race detector needs cgo. What test/ starts is no code of this process;
 # -short leaves out long comparisons with judges, which make test has done.
 race: deps-test base
-	CGO_ENABLED=1 $(GO) test -race -short $$($(GO) list ./... | grep -v /test/)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m $$($(GO) list ./... | grep -v /test/)
 
 FUZZTIME ?= 20s
 fuzz:
