@@ -91,6 +91,9 @@ func enrolment(ctx context.Context, plan *profile.Plan, key secureboot.Signer, e
 	for _, f := range plan.KeyFiles {
 		data, err := readLimited(f.Path, maxKeyFile)
 		if err == nil {
+			if err := checkUpdate(f, data, key); err != nil {
+				return nil, fmt.Errorf("reading %s: %w", f.Path, err)
+			}
 			files = append(files, secureboot.File{Name: f.Name, Data: data})
 			continue
 		}
@@ -112,6 +115,26 @@ func enrolment(ctx context.Context, plan *profile.Plan, key secureboot.Signer, e
 		}
 	}
 	return files, nil
+}
+
+// checkUpdate refuses what firmware would refuse, or enrol to its own harm: once
+// it has a db without the key that signs the asset, it starts it no more.
+func checkUpdate(f profile.KeyFile, data []byte, key secureboot.Signer) error {
+	u, err := secureboot.ParseUpdate(data)
+	if err != nil {
+		return err
+	}
+	entries, err := secureboot.ParseDatabase(u.Content)
+	c := key.Certificate()
+	if err != nil || f.Name != secureboot.DB.Name+".auth" || c == nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Certificate != nil && (e.Certificate.Equal(c) || c.CheckSignatureFrom(e.Certificate) == nil) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the certificate that signs the asset (%s) is not among the %d entries: firmware that has enrolled them starts it no more", c.Subject, len(entries))
 }
 
 func readLimited(name string, most int64) ([]byte, error) {

@@ -159,6 +159,11 @@ func (c *Cache) Scratch(fill func(*os.File) error) (*Blob, error) {
 
 // File is a file of the user's as a Blob, read where it is.
 func File(name string) (*Blob, error) {
+	if info, err := os.Stat(name); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("reading %s: it is not a regular file", name)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

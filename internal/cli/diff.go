@@ -49,7 +49,7 @@ The exit code is 0, differences or not; with --exit-code, 1 if there are any.
 			return err
 		}
 		if len(changes) == 0 {
-			fmt.Fprintf(s.Err, "there is no difference between %s and %s\n", args[0], args[1])
+			fmt.Fprintf(s.Err, "there is no difference between %s and %s in what graft reads of them\n", args[0], args[1])
 		}
 		err = printChanges(s.Out, changes, *format, verbose)
 		if err == nil && exitCode && len(changes) > 0 {

@@ -55,6 +55,9 @@ The same inputs make the same asset, to the bit. Its time is SOURCE_DATE_EPOCH
 			return listProfiles(s)
 		}
 		if len(args) == 0 {
+			if cmd.Flags().NFlag() > 0 {
+				return withCode(exitInvalid, errors.New("no profile is named"), "graft image --list prints all")
+			}
 			return help(cmd, args)
 		}
 		return f.run(cmd.Context(), s, args[0])

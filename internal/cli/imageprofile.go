@@ -108,7 +108,7 @@ func (f *imageFlags) overrides(under profile.Profile) (profile.Profile, error) {
 		p.Customization.MetaContents = append(p.Customization.MetaContents, v)
 	}
 	if f.configPath != "" {
-		data, err := os.ReadFile(f.configPath)
+		data, err := readConfig(f.configPath)
 		if err != nil {
 			return p, err
 		}
@@ -119,6 +119,18 @@ func (f *imageFlags) overrides(under profile.Profile) (profile.Profile, error) {
 	}
 	p.Input.SecureBoot = f.secureBoot()
 	return p, f.outputOverrides(&p, under)
+}
+
+// readConfig reads a machine configuration, which becomes part of a profile.
+func readConfig(name string) ([]byte, error) {
+	size, err := fileSize(name)
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 || size > profile.MaxSize {
+		return nil, fmt.Errorf("--embedded-config-path: %s has %d bytes, wanted are 1 to %d", name, size, profile.MaxSize)
+	}
+	return os.ReadFile(name)
 }
 
 // secureBoot are the keys that the flags name; nil if they name none.

@@ -243,6 +243,10 @@ func (j *imageJob) writePXE(ctx context.Context, m madeAsset) error {
 	}
 	arch, machine := m.plan.Profile.Arch, m.plan.Profile.Platform+"-"+m.plan.Profile.Arch
 	kernelName, initramfsName := "kernel-"+arch, "initramfs-"+machine+".xz"
+	script, err := bootasset.IPXE(kernelName, initramfsName, m.plan.Cmdline)
+	if err != nil {
+		return inputError(err)
+	}
 	for _, f := range []struct {
 		name string
 		m    *sparse.Image
@@ -250,7 +254,7 @@ func (j *imageJob) writePXE(ctx context.Context, m madeAsset) error {
 		{kernelName, kernel},
 		{initramfsName, initramfs},
 		{m.plan.File, m.out.Image},
-		{machine + ".ipxe", sparse.Bytes(bootasset.IPXE(kernelName, initramfsName, m.plan.Cmdline))},
+		{machine + ".ipxe", sparse.Bytes(script)},
 	} {
 		err := writeAsset(j.s, filepath.Join(j.flags.output, f.name), "", func(w io.Writer) error { return writeImage(ctx, w, f.m, nil) })
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 var units = []struct {
 	letter string
 	bytes  int64
-}{{"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}}
+}{{"T", 1 << 40}, {"G", 1 << 30}, {"M", 1 << 20}, {"K", 1 << 10}}
 
 // size prints a number of bytes for people.
 func size(n int64) string {
