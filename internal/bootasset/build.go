@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/format/uki"
 	"github.com/graftlinux/graft/internal/profile"
 	"github.com/graftlinux/graft/internal/tree"
 )
@@ -54,9 +55,29 @@ func (a *Asset) Build(ctx context.Context, plan *profile.Plan, keys *Keys, epoch
 	if err != nil {
 		return nil, fmt.Errorf("making %s: %w", plan.Name, err)
 	}
+	b.checkKernel()
 	out.Summary = a.summary
 	out.Warnings = append(plan.Warnings, b.warnings...)
 	return out, nil
+}
+
+// checkKernel warns of a kernel that nothing would start. There are formats that
+// are not known here, so it is for a person to judge.
+func (b *builder) checkKernel() {
+	if k := b.plan.Profile.Output.Kind; k == profile.Initramfs || k == profile.Cmdline {
+		return
+	}
+	kernel, err := b.asset.opts.Base.Kernel()
+	if err != nil {
+		return // whatever needs one has said so
+	}
+	switch arch := uki.KernelArch(kernel); arch {
+	case b.plan.Profile.Arch:
+	case "":
+		b.warn("the kernel is neither a bzImage (amd64) nor an Image (arm64): this will probably not boot")
+	default:
+		b.warn("the kernel is for %s and the asset for %s: this will not boot", arch, b.plan.Profile.Arch)
+	}
 }
 
 func (b *builder) image(ctx context.Context) (*sparse.Image, error) {

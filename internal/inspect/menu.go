@@ -66,13 +66,5 @@ type Kernel struct {
 
 // kernelOf reads the header of a kernel.
 func kernelOf(r io.ReaderAt, size int64) *Kernel {
-	p := probe{r, size}
-	k := &Kernel{Size: size}
-	switch {
-	case p.has(0x38, "ARM\x64"):
-		k.Arch = "arm64"
-	case p.has(0x202, "HdrS"):
-		k.Arch, k.Release = "amd64", uki.KernelRelease(r)
-	}
-	return k
+	return &Kernel{Size: size, Arch: uki.KernelArch(r), Release: uki.KernelRelease(r)}
 }

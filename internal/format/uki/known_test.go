@@ -51,6 +51,9 @@ func TestKernelRelease(t *testing.T) {
 		{"cut off", kernel[:0x310], ""},
 		{"short", kernel[:10], ""},
 	} {
+		if arch, want := KernelArch(bytes.NewReader(tt.data)), map[bool]string{true: "amd64"}[len(tt.data) > 0x206 && tt.data[0] != 'M']; arch != want {
+			t.Errorf("%s: got the architecture %q, want %q", tt.name, arch, want)
+		}
 		if got := KernelRelease(bytes.NewReader(tt.data)); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}

@@ -44,6 +44,23 @@ func KnownSections(sections []Section) (known func(name string) bool, err error)
 	return known, nil
 }
 
+// KernelArch is the architecture that a kernel is for, in the words of GOARCH:
+// amd64 (bzImage), arm64 (Image, or an EFI program that unpacks itself); "" if
+// it is none of these.
+func KernelArch(kernel io.ReaderAt) string {
+	var head [0x206]byte
+	n, _ := kernel.ReadAt(head[:], 0) // what is short is no kernel
+	switch b := head[:n]; {
+	case len(b) < len(head):
+		return ""
+	case string(b[0x202:0x206]) == "HdrS":
+		return "amd64"
+	case string(b[0x38:0x3c]) == "ARM\x64", string(b[:2]) == "MZ" && string(b[4:8]) == "zimg":
+		return "arm64"
+	}
+	return ""
+}
+
 // KernelRelease is what a kernel says that "uname -r" will print, for the
 // section .uname. It is "" if its format does not tell: only that of x86 does
 // (Documentation/arch/x86/boot.rst).
