@@ -15,7 +15,7 @@ runs=${RUNS:-5}
 rm -rf "$out" && mkdir -p "$out"
 "$top/bench/inputs.sh" "$in"
 
-flags=(--base "$top/out/base" --cache-dir "$out/cache" --extra-kernel-arg console=ttyS0)
+flags=(--base "$top/out/base" --cache-dir "$out/cache")
 for name in gvisor nebula ctr firmware modules hello; do flags+=(--extension "$in/$name"); done
 for kind in initramfs kernel cmdline uki; do "$graft" image $kind "${flags[@]}" -o "$out/$kind" >/dev/null 2>&1; done
 "$graft" image metal --output-format raw "${flags[@]}" -o "$out/metal" >/dev/null 2>&1 # GRUB's core is in the cache now
@@ -39,7 +39,7 @@ fastest() {
 compare() {
 	printf '%s|%s|%s\n' "$1" "$2" "$3" | awk -F'|' '{
 		split($2, a, " "); split($3, b, " ")
-		printf "%-44s %7.2f s %7.2f s CPU %5.0f MiB %12d B | %7.2f s %7.2f s CPU %12d B | time %.2f size %.3f\n", $1,
+		printf "%-44s %7.2f s %7.2f s CPU %5.0f MiB %12s B | %7.2f s %7.2f s CPU %12s B | time %.2f size %.3f\n", $1,
 			a[1], a[2] + a[3], a[4] / 1024, a[5], b[1], b[2] + b[3], b[5], a[1] / b[1], a[5] / b[5] }'
 }
 
@@ -54,8 +54,9 @@ rm -f "$out/copy" "$out/big"
 
 # The same by the programs. objcopy makes the UKI as ukify does.
 make_uki() { # TO
-	local at
-	at=$(objdump -h "$stub" | awk 'NF == 7 { end = strtonum("0x" $3) + strtonum("0x" $4) } END { print end }')
+	local at size address
+	read -r _ _ size address _ < <(objdump -h "$stub" | awk 'NF == 7' | tail -n 1)
+	at=$((16#$size + 16#$address))
 	local args=()
 	printf 'NAME="Talos"\nID=talos\nVERSION_ID=v1.14.0\nPRETTY_NAME="Talos (v1.14.0)"\n' >"$out/work/osrel"
 	for s in "osrel $out/work/osrel" "cmdline $out/cmdline" "linux $out/kernel" "initrd $out/initramfs"; do
