@@ -60,7 +60,13 @@ func mounts(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(data)
+	var kept []string
+	for _, line := range strings.Split(string(data), "\n") {
+		if !strings.Contains(line, " /dev/loop") { // of other tests, at the same time; a sandbox has none
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
 }
 
 func TestBreakout(t *testing.T) {
