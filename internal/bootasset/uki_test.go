@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -189,10 +188,7 @@ const systemdMeasure = "/usr/lib/systemd/systemd-measure"
 func TestRealStub(t *testing.T) {
 	stub, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 	if err != nil {
-		t.Skip("there is no systemd-stub: Debian's package systemd-boot-efi has it")
-	}
-	if _, err := exec.LookPath(systemdMeasure); err != nil {
-		t.Skip("there is no systemd-measure: Debian's package systemd has it")
+		testkit.Absent(t, "there is no systemd-stub: Debian's package systemd-boot-efi has it")
 	}
 	w := wish{profile: "secureboot-metal-uki", talos: "v1.9.0"} // systemd-measure 252 knows no profiles
 	s := newWorkshop(t, w).withStub(t, stub)

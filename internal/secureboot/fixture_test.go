@@ -114,18 +114,6 @@ func signature(t testing.TB, program []byte) *Signature {
 	return all[0]
 }
 
-// judge finds a program or skips the test.
-func judge(t *testing.T, pkg string, paths ...string) string {
-	t.Helper()
-	for _, p := range paths {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("no %s on this machine: the package %s has it", paths[0], pkg)
-	return ""
-}
-
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(program, args...).CombinedOutput()

@@ -16,12 +16,13 @@ import (
 
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/format/uki"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // TestSbverify: sbsigntool takes our signature, and none of a changed program
 // or another key.
 func TestSbverify(t *testing.T) {
-	sbverify := judge(t, "sbsigntool", "sbverify")
+	sbverify := testkit.Judge(t, "sbverify")
 	key, dir := testKey(t, 0)
 	program := signed(t, testProgram(10000), key)
 	run(t, sbverify, "--cert", filepath.Join(dir, SigningCertificateFile), write(t, dir, "signed.efi", program))
@@ -37,7 +38,7 @@ func TestSbverify(t *testing.T) {
 
 // TestOsslsigncode has a second judge, of which Windows' rules are known.
 func TestOsslsigncode(t *testing.T) {
-	osslsigncode := judge(t, "osslsigncode", "osslsigncode")
+	osslsigncode := testkit.Judge(t, "osslsigncode")
 	key, dir := testKey(t, 0)
 	out := run(t, osslsigncode, "verify", "-CAfile", filepath.Join(dir, SigningCertificateFile), "-ignore-timestamp", "-time", "1800000000",
 		"-in", write(t, dir, "signed.efi", signed(t, testProgram(4096), key)))
@@ -50,7 +51,7 @@ func TestOsslsigncode(t *testing.T) {
 
 // TestSbsign: we read what sbsigntool signs, and add to it.
 func TestSbsign(t *testing.T) {
-	sbsign := judge(t, "sbsigntool", "sbsign")
+	sbsign := testkit.Judge(t, "sbsign")
 	key, dir := testKey(t, 0)
 	path := write(t, dir, "plain.efi", testProgram(3000))
 	run(t, sbsign, "--key", filepath.Join(dir, SigningKeyFile), "--cert", filepath.Join(dir, SigningCertificateFile), "--output", path+".signed", path)
@@ -67,7 +68,7 @@ func TestSbsign(t *testing.T) {
 	if err != nil || len(all) != 2 || all[0].Verify(key.Certificate()) != nil || all[1].Verify(other.Certificate()) != nil {
 		t.Errorf("got %d signatures, %v, want two, one by each key", len(all), err)
 	}
-	sbverify := judge(t, "sbsigntool", "sbverify")
+	sbverify := testkit.Judge(t, "sbverify")
 	for _, d := range []string{dir, otherDir} {
 		run(t, sbverify, "--cert", filepath.Join(d, SigningCertificateFile), write(t, dir, "both.efi", both))
 	}
@@ -76,10 +77,10 @@ func TestSbsign(t *testing.T) {
 // TestStub signs the real stub, of which a UKI is made and which is not laid
 // out as ours are.
 func TestStub(t *testing.T) {
-	sbverify := judge(t, "sbsigntool", "sbverify")
+	sbverify := testkit.Judge(t, "sbverify")
 	stub, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 	if err != nil {
-		t.Skip("no systemd-stub on this machine: the package systemd-boot-efi has it")
+		testkit.Absent(t, "no systemd-stub on this machine: the package systemd-boot-efi has it")
 	}
 	key, dir := testKey(t, 0)
 	m, err := uki.Build(sparse.Bytes(stub), []uki.Section{
@@ -105,7 +106,7 @@ func TestStub(t *testing.T) {
 // TestEfitools: efitools make the same databases and the same signed updates,
 // byte for byte.
 func TestEfitools(t *testing.T) {
-	list, sign := judge(t, "efitools", "cert-to-efi-sig-list"), judge(t, "efitools", "sign-efi-sig-list")
+	list, sign := testkit.Judge(t, "cert-to-efi-sig-list"), testkit.Judge(t, "sign-efi-sig-list")
 	key, dir := testKey(t, 0)
 	owner := uuid.MustParse("11111111-2222-3333-4444-123456789abc")
 	esl := filepath.Join(dir, "theirs.esl")
@@ -142,7 +143,7 @@ func TestEfitools(t *testing.T) {
 // startTPM starts a TPM in software and returns its address for systemd.
 func startTPM(t *testing.T) string {
 	t.Helper()
-	swtpm := judge(t, "swtpm", "swtpm")
+	swtpm := testkit.Judge(t, "swtpm")
 	dir, err := os.MkdirTemp("", "tpm") // t.TempDir is too long for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func startTPM(t *testing.T) string {
 // TestSystemdMeasure: systemd signs the same policies, to the last byte. The
 // digests of these come from a TPM.
 func TestSystemdMeasure(t *testing.T) {
-	measure := judge(t, "systemd", "/usr/lib/systemd/systemd-measure", "/lib/systemd/systemd-measure")
+	measure := testkit.Judge(t, "/usr/lib/systemd/systemd-measure")
 	dir := testKeys(t, 0)
 	key, err := LoadPCRKey(filepath.Join(dir, PCRKeyFile))
 	if err != nil {

@@ -4,10 +4,15 @@
 package testkit
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/graftlinux/graft/internal/format/sparse"
 )
 
 // Judge finds a program that checks what graft made, such as unsquashfs. The
@@ -23,6 +28,31 @@ func Judge(t testing.TB, program string) string {
 	}
 	Absent(t, "the judge "+program+" is not installed")
 	return ""
+}
+
+// Run runs a judge, and returns what it prints on its standard output. A judge
+// that ends with an error fails the test.
+func Run(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(Judge(t, program), args...)
+	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", program, strings.Join(args, " "), err, out, &stderr)
+	}
+	return string(out)
+}
+
+// Contents are all bytes of an image.
+func Contents(t testing.TB, m *sparse.Image) []byte {
+	t.Helper()
+	b, err := io.ReadAll(m.Reader())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // Absent ends a test that needs what this machine does not have: it is skipped,

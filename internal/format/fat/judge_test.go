@@ -15,18 +15,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // judge runs a program that is not ours, and skips the test without it.
 func judge(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	program, err := exec.LookPath(name)
-	if err != nil {
-		if program, err = exec.LookPath("/usr/sbin/" + name); err != nil {
-			t.Skipf("this machine has no %s to judge FAT file systems", name)
-		}
-	}
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(testkit.Judge(t, name), args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TZ=UTC")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

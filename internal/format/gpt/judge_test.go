@@ -8,23 +8,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // judge runs a program that is not ours, and skips the test without it.
 func judge(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	program, err := exec.LookPath(name)
-	if err != nil {
-		for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
-			if program, err = exec.LookPath(dir + name); err == nil {
-				break
-			}
-		}
-	}
-	if err != nil {
-		t.Skipf("this machine has no %s to judge partition tables", name)
-	}
-	out, err := exec.Command(program, args...).CombinedOutput()
+	out, err := exec.Command(testkit.Judge(t, name), args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", name, args, err, out)
 	}

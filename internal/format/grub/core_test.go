@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ulikunitz/xz/lzma"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // mkimage runs grub-mkimage.
@@ -29,7 +31,7 @@ func mkimage(t *testing.T, files, format string, o Options) []byte {
 	if len(o.Config) > 0 {
 		args = append(args, "-c", config)
 	}
-	run(t, "grub-mkimage", append(args, o.Modules...)...)
+	testkit.Run(t, "grub-mkimage", append(args, o.Modules...)...)
 	b, err := os.ReadFile(image)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 var efiPlatforms = []struct{ arch, platform string }{{"amd64", "x86_64-efi"}, {"arm64", "arm64-efi"}}
@@ -66,8 +68,8 @@ func TestBootEFI(t *testing.T) {
 				"root/boot/grub/grub.cfg":   []byte("echo the menu of $root\nsleep 60\n"),
 			})
 			image := filepath.Join(dir, "disk")
-			run(t, "mformat", "-i", image, "-C", "-T", "65536", "::")
-			run(t, "mcopy", "-i", image, "-s", filepath.Join(dir, "root/EFI"), filepath.Join(dir, "root/boot"), "::")
+			testkit.Run(t, "mformat", "-i", image, "-C", "-T", "65536", "::")
+			testkit.Run(t, "mcopy", "-i", image, "-s", filepath.Join(dir, "root/EFI"), filepath.Join(dir, "root/boot"), "::")
 			boot(t, "the menu of hd0", "-machine", "q35", "-m", "512", "-drive", "format=raw,file="+image,
 				"-drive", "if=pflash,format=raw,unit=0,readonly=on,file="+ovmf+"CODE_4M.fd",
 				"-drive", "if=pflash,format=raw,unit=1,file="+filepath.Join(dir, "vars"))

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 func TestDiskMenu(t *testing.T) {
@@ -152,7 +154,7 @@ func TestScriptCheck(t *testing.T) {
 		if err := os.WriteFile(path, cfg, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		run(t, "grub-script-check", path)
+		testkit.Run(t, "grub-script-check", path)
 	}
 }
 

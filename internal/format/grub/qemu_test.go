@@ -12,13 +12,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // boot starts a machine and returns what comes on its serial line, up to the
 // line that contains last. Without a screen, SeaBIOS writes there too.
 func boot(t *testing.T, last string, args ...string) string {
 	t.Helper()
-	qemu := judge(t, "qemu-system-x86_64")
+	qemu := testkit.Judge(t, "qemu-system-x86_64")
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	args = append([]string{"-accel", "tcg", "-m", "256", "-nodefaults", "-nographic", "-vga", "none", "-no-reboot", "-serial", "stdio"}, args...)
@@ -93,7 +95,7 @@ func disk(t *testing.T, files, root string, o Options) string {
 	}
 	dir := t.TempDir()
 	image, part := filepath.Join(dir, "disk"), filepath.Join(dir, "part")
-	run(t, "mke2fs", "-q", "-t", "ext2", "-d", root, part, "64M")
+	testkit.Run(t, "mke2fs", "-q", "-t", "ext2", "-d", root, part, "64M")
 	fs, err := os.ReadFile(part)
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +108,7 @@ func disk(t *testing.T, files, root string, o Options) string {
 	if err := f.Truncate(68 << 20); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "sgdisk", "-n", "1:2048:4095", "-t", "1:ef02", "-n", "2:4096:0", "-t", "2:8300", image)
+	testkit.Run(t, "sgdisk", "-n", "1:2048:4095", "-t", "1:ef02", "-n", "2:4096:0", "-t", "2:8300", image)
 	write(t, f, bootCode, 0)
 	write(t, f, core, coreLBA*sectorSize)
 	write(t, f, fs, rootLBA*sectorSize)
@@ -176,7 +178,7 @@ func iso(t *testing.T, files, cfg string) string {
 	if err := os.WriteFile(mbrFile, bootSector(mbr), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "xorriso", "-as", "mkisofs", "-quiet", "-o", image, "-b", "boot/core.img", "-no-emul-boot", "-boot-load-size", "4",
+	testkit.Run(t, "xorriso", "-as", "mkisofs", "-quiet", "-o", image, "-b", "boot/core.img", "-no-emul-boot", "-boot-load-size", "4",
 		"-boot-info-table", "--grub2-boot-info", "--grub2-mbr", mbrFile, root)
 	return image
 }

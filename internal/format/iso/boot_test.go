@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // Directories of the Debian packages grub-pc-bin, grub-efi-amd64-bin and ovmf.
@@ -34,16 +35,16 @@ halt
 // grubImage makes an image of GRUB with a configuration in it.
 func grubImage(t *testing.T, format, dir string, modules ...string) *sparse.Image {
 	t.Helper()
-	grub := judge(t, "grub-mkimage", "grub-common")
+	grub := testkit.Judge(t, "grub-mkimage")
 	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("GRUB for %s is not installed (Debian packages grub-pc-bin, grub-efi-amd64-bin)", format)
+		testkit.Absent(t, "GRUB for "+format+" is not installed (Debian packages grub-pc-bin, grub-efi-amd64-bin)")
 	}
 	config, out := filepath.Join(t.TempDir(), "grub.cfg"), filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(config, []byte("set how="+format+"\n"+grubConfig), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	modules = append(modules, "iso9660", "part_msdos", "part_gpt", "serial", "terminal", "echo", "search", "search_fs_file", "configfile", "halt")
-	run(t, grub, append([]string{"-O", format, "-d", dir, "-c", config, "-p", "/boot/grub", "-o", out}, modules...)...)
+	testkit.Run(t, grub, append([]string{"-O", format, "-d", dir, "-c", config, "-p", "/boot/grub", "-o", out}, modules...)...)
 	return readImage(t, out)
 }
 
@@ -60,7 +61,7 @@ func readImage(t *testing.T, path string) *sparse.Image {
 // GRUB behind its first 32 MiB.
 func esp(t *testing.T) *sparse.Image {
 	t.Helper()
-	mkfs, mcopy, mmd := judge(t, "mkfs.vfat", "dosfstools"), judge(t, "mcopy", "mtools"), judge(t, "mmd", "mtools")
+	mkfs, mcopy, mmd := testkit.Judge(t, "mkfs.vfat"), testkit.Judge(t, "mcopy"), testkit.Judge(t, "mmd")
 	grub := grubImage(t, "x86_64-efi", grubEFI, "fat")
 	dir := t.TempDir()
 	out, filler := filepath.Join(dir, "esp"), filepath.Join(dir, "filler")
@@ -69,10 +70,10 @@ func esp(t *testing.T) *sparse.Image {
 			t.Fatal(err)
 		}
 	}
-	run(t, mkfs, "-F", "32", "-s", "1", out)
-	run(t, mmd, "-i", out, "::EFI", "::EFI/BOOT")
-	run(t, mcopy, "-i", out, filler, "::filler")
-	run(t, mcopy, "-i", out, write(t, grub), "::EFI/BOOT/BOOTX64.EFI")
+	testkit.Run(t, mkfs, "-F", "32", "-s", "1", out)
+	testkit.Run(t, mmd, "-i", out, "::EFI", "::EFI/BOOT")
+	testkit.Run(t, mcopy, "-i", out, filler, "::filler")
+	testkit.Run(t, mcopy, "-i", out, write(t, grub), "::EFI/BOOT/BOOTX64.EFI")
 	return readImage(t, out)
 }
 
@@ -92,7 +93,7 @@ func TestBoots(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts machines")
 	}
-	qemu := judge(t, "qemu-system-x86_64", "qemu-system-x86")
+	qemu := testkit.Judge(t, "qemu-system-x86_64")
 	o := options()
 	o.Files = append(o.Files, File{Path: "boot/grub/where.cfg", Content: words("set where=the-volume\n")})
 	o.BIOS = &BIOSBoot{Image: grubImage(t, "i386-pc-eltorito", grubBIOS, "biosdisk"), InfoTable: true, GRUB2Info: true}
@@ -144,7 +145,7 @@ func uefi(t *testing.T) []string {
 	t.Helper()
 	vars, err := os.ReadFile(ovmf + "/OVMF_VARS_4M.fd")
 	if err != nil {
-		t.Skip("UEFI is not installed (Debian package ovmf)")
+		testkit.Absent(t, "UEFI is not installed (Debian package ovmf)")
 	}
 	copied := filepath.Join(t.TempDir(), "vars")
 	if err := os.WriteFile(copied, vars, 0o600); err != nil {

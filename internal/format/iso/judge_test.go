@@ -4,36 +4,13 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// judge finds a program of a Debian package or skips the test.
-func judge(tb testing.TB, program, debian string) string {
-	tb.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		tb.Skipf("%s is not installed (Debian package %s)", program, debian)
-	}
-	return path
-}
-
-// run a judge, for its standard output.
-func run(tb testing.TB, program string, args ...string) string {
-	tb.Helper()
-	var out, errs bytes.Buffer
-	cmd := exec.Command(program, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
-	if err := cmd.Run(); err != nil {
-		tb.Fatalf("%s %v: %v\n%s%s", program, args, err, out.String(), errs.String())
-	}
-	return out.String()
-}
 
 // wantLines fails if one of some lines is missing, whatever the spaces.
 func wantLines(t *testing.T, got string, want ...string) {
@@ -47,9 +24,9 @@ func wantLines(t *testing.T, got string, want ...string) {
 }
 
 func TestXorrisoReportsBoot(t *testing.T) {
-	xorriso := judge(t, "xorriso", "xorriso")
+	xorriso := testkit.Judge(t, "xorriso")
 	report := func(o Options) string {
-		return run(t, xorriso, "-indev", write(t, build(t, o)), "-report_el_torito", "plain", "-report_system_area", "plain", "-pvd_info")
+		return testkit.Run(t, xorriso, "-indev", write(t, build(t, o)), "-report_el_torito", "plain", "-report_system_area", "plain", "-pvd_info")
 	}
 	o := bootable()
 	wantLines(t, report(o),
@@ -78,9 +55,9 @@ func TestXorrisoReportsBoot(t *testing.T) {
 
 // xorriso extracts all files as they were, with modes and times.
 func TestXorrisoExtracts(t *testing.T) {
-	xorriso := judge(t, "xorriso", "xorriso")
+	xorriso := testkit.Judge(t, "xorriso")
 	dir := filepath.Join(t.TempDir(), "x")
-	run(t, xorriso, "-osirrox", "on:auto_chmod_on", "-indev", write(t, build(t, bootable())), "-extract", "/", dir)
+	testkit.Run(t, xorriso, "-osirrox", "on:auto_chmod_on", "-indev", write(t, build(t, bootable())), "-extract", "/", dir)
 	if got := listing(t, os.DirFS(dir)); withoutDirectorySizes(got) != withoutDirectorySizes(wantListing) {
 		t.Errorf("got\n%s\nwant\n%s", got, wantListing)
 	}
@@ -100,7 +77,7 @@ func withoutDirectorySizes(list string) string {
 
 // xorriso patches a boot image as we do.
 func TestBootTablesAsXorriso(t *testing.T) {
-	xorriso := judge(t, "xorriso", "xorriso")
+	xorriso := testkit.Judge(t, "xorriso")
 	dir := t.TempDir()
 	bios := fakeBIOS()
 	image, err := io.ReadAll(bios.Image.Reader())
@@ -115,7 +92,7 @@ func TestBootTablesAsXorriso(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	run(t, xorriso, "-as", "mkisofs", "-o", out, "-r", "--grub2-mbr", mbr, "-b", "bios.img", "-no-emul-boot",
+	testkit.Run(t, xorriso, "-as", "mkisofs", "-o", out, "-r", "--grub2-mbr", mbr, "-b", "bios.img", "-no-emul-boot",
 		"-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info", tree)
 	f, err := os.ReadFile(out)
 	if err != nil {
@@ -141,29 +118,29 @@ func TestBootTablesAsXorriso(t *testing.T) {
 }
 
 func TestIsoinfo(t *testing.T) {
-	isoinfo := judge(t, "isoinfo", "genisoimage")
+	isoinfo := testkit.Judge(t, "isoinfo")
 	path := write(t, build(t, bootable()))
-	wantLines(t, run(t, isoinfo, "-l", "-R", "-i", path),
+	wantLines(t, testkit.Run(t, isoinfo, "-l", "-R", "-i", path),
 		"dr-xr-xr-x 4 0 0 2048 Feb 29 2024 [ 21 02] .",
 		"drwx------ 2 0 0 2048 Feb 29 2024 [ 22 02] a directory",
 		"-r--r--r-- 1 0 0 10 Feb 29 2024",
 		"-r--r--r-- 1 0 0 13 Feb 29 2024",
 		"-rw-r--r-- 1 0 0 14 Feb 29 2024", "grub.cfg",
 		"-r--r--r-- 1 0 0 5000 Feb 29 2024", "vmlinuz")
-	wantLines(t, run(t, isoinfo, "-l", "-i", path), "A_DIRECTORY", "GRUB.CFG;1", "INITRAMFS.XZ;1", "VMLINUZ.;1", "GR__E_TAR.GZ;1")
-	wantLines(t, run(t, isoinfo, "-d", "-i", path), "Rock Ridge signatures version 1 found", "Eltorito validation header", "Key 55 AA", "Volume size is: 1024")
+	wantLines(t, testkit.Run(t, isoinfo, "-l", "-i", path), "A_DIRECTORY", "GRUB.CFG;1", "INITRAMFS.XZ;1", "VMLINUZ.;1", "GR__E_TAR.GZ;1")
+	wantLines(t, testkit.Run(t, isoinfo, "-d", "-i", path), "Rock Ridge signatures version 1 found", "Eltorito validation header", "Key 55 AA", "Volume size is: 1024")
 }
 
 func TestBsdtar(t *testing.T) {
-	bsdtar := judge(t, "bsdtar", "libarchive-tools")
+	bsdtar := testkit.Judge(t, "bsdtar")
 	path := write(t, build(t, bootable()))
-	wantLines(t, run(t, bsdtar, "-tvf", path),
+	wantLines(t, testkit.Run(t, bsdtar, "-tvf", path),
 		"dr-xr-xr-x 4 0 0 2048 Feb 29 2024 .",
 		"-r--r--r-- 1 0 0 2048 Feb 28 2024 boot/initramfs.xz",
 		"-r--r--r-- 1 0 0 0 Feb 29 2024 empty",
 		"-r--r--r-- 1 0 0 10 Feb 29 2024 grüße.tar.gz",
 		"-r--r--r-- 1 0 0 13 Feb 29 2024 "+longName)
-	if got := run(t, bsdtar, "-xOf", path, "boot/vmlinuz"); got != string(noise(5000)) {
+	if got := testkit.Run(t, bsdtar, "-xOf", path, "boot/vmlinuz"); got != string(noise(5000)) {
 		t.Error("boot/vmlinuz is another")
 	}
 }
@@ -173,16 +150,16 @@ func TestJudgesFindAll(t *testing.T) {
 	o := large()
 	path := write(t, build(t, o))
 	t.Run("xorriso", func(t *testing.T) {
-		contains(t, run(t, judge(t, "xorriso", "xorriso"), "-indev", path, "-find"), o.Files, "'./", "'\n")
+		contains(t, testkit.Run(t, testkit.Judge(t, "xorriso"), "-indev", path, "-find"), o.Files, "'./", "'\n")
 	})
 	t.Run("bsdtar", func(t *testing.T) {
-		contains(t, "\n"+run(t, judge(t, "bsdtar", "libarchive-tools"), "-tf", path), o.Files, "\n", "\n")
+		contains(t, "\n"+testkit.Run(t, testkit.Judge(t, "bsdtar"), "-tf", path), o.Files, "\n", "\n")
 	})
 	t.Run("isoinfo", func(t *testing.T) {
-		contains(t, "\n"+run(t, judge(t, "isoinfo", "genisoimage"), "-f", "-R", "-i", path), o.Files, "\n/", "\n")
+		contains(t, "\n"+testkit.Run(t, testkit.Judge(t, "isoinfo"), "-f", "-R", "-i", path), o.Files, "\n/", "\n")
 	})
 	t.Run("xorriso reads the large file", func(t *testing.T) {
-		wantLines(t, run(t, judge(t, "xorriso", "xorriso"), "-indev", path, "-lsl", "/huge"), "4294967299 Feb 29 2024 '/huge'")
+		wantLines(t, testkit.Run(t, testkit.Judge(t, "xorriso"), "-indev", path, "-lsl", "/huge"), "4294967299 Feb 29 2024 '/huge'")
 	})
 }
 
@@ -201,25 +178,25 @@ func TestPartitionTools(t *testing.T) {
 	o.GPT = true
 	gpt := write(t, build(t, o))
 	t.Run("sfdisk", func(t *testing.T) {
-		sfdisk := judge(t, "sfdisk", "fdisk")
-		wantLines(t, run(t, sfdisk, "--dump", mbr), "label: dos",
+		sfdisk := testkit.Judge(t, "sfdisk")
+		wantLines(t, testkit.Run(t, sfdisk, "--dump", mbr), "label: dos",
 			"1 : start= 0, size= 2048, type=83, bootable", "2 : start= 2048, size= 200, type=ef")
-		run(t, sfdisk, "--verify", mbr)
-		wantLines(t, run(t, sfdisk, "--dump", gpt), "label: gpt", "first-lba: 64", "last-lba: 4062",
+		testkit.Run(t, sfdisk, "--verify", mbr)
+		wantLines(t, testkit.Run(t, sfdisk, "--dump", gpt), "label: gpt", "first-lba: 64", "last-lba: 4062",
 			"1 : start= 64, size= 1984, type=EBD0A0A2-B9E5-4433-87C0-68B6B72699C7",
 			`name="ISO9660", attrs="RequiredPartition GUID:60"`,
 			"2 : start= 2048, size= 200, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
-		wantLines(t, run(t, sfdisk, "--verify", gpt), "No errors detected.")
+		wantLines(t, testkit.Run(t, sfdisk, "--verify", gpt), "No errors detected.")
 	})
 	t.Run("sgdisk", func(t *testing.T) {
-		wantLines(t, run(t, judge(t, "sgdisk", "gdisk"), "-v", gpt), "No problems found.")
+		wantLines(t, testkit.Run(t, testkit.Judge(t, "sgdisk"), "-v", gpt), "No problems found.")
 	})
 }
 
 // The reader agrees with the writer of others: long names, a deep tree that is
 // relocated, several extents, symbolic links, and without Rock Ridge.
 func TestReadsXorriso(t *testing.T) {
-	xorriso := judge(t, "xorriso", "xorriso")
+	xorriso := testkit.Judge(t, "xorriso")
 	dir := t.TempDir()
 	tree, esp := filepath.Join(dir, "tree"), filepath.Join(dir, "esp")
 	deep := filepath.Join(tree, "1/2/3/4/5/6/7/8/9/10")
@@ -236,7 +213,7 @@ func TestReadsXorriso(t *testing.T) {
 	}
 	make := func(args ...string) *Reader {
 		out := filepath.Join(t.TempDir(), "x.iso")
-		run(t, xorriso, append(append([]string{"-as", "mkisofs", "-o", out, "-V", "OTHER"}, args...), tree)...)
+		testkit.Run(t, xorriso, append(append([]string{"-as", "mkisofs", "-o", out, "-V", "OTHER"}, args...), tree)...)
 		b, err := os.ReadFile(out)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +234,7 @@ func TestReadsXorriso(t *testing.T) {
 
 // genisoimage moves directories that are too deep to others (CL, PL and RE).
 func TestReadsGenisoimage(t *testing.T) {
-	genisoimage := judge(t, "genisoimage", "genisoimage")
+	genisoimage := testkit.Judge(t, "genisoimage")
 	tree, out := t.TempDir(), filepath.Join(t.TempDir(), "x.iso")
 	deep := "1/2/3/4/5/6/7/8/9/10"
 	if err := os.MkdirAll(filepath.Join(tree, deep), 0o755); err != nil {
@@ -266,7 +243,7 @@ func TestReadsGenisoimage(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(tree, deep, "bottom"), []byte("deep\n"), 0o640); err != nil {
 		t.Fatal(err)
 	}
-	run(t, genisoimage, "-quiet", "-R", "-o", out, tree)
+	testkit.Run(t, genisoimage, "-quiet", "-R", "-o", out, tree)
 	b, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // testModule describes a module that a test builds: an ELF file with symbols
@@ -316,7 +318,7 @@ func TestParseInfoRefuses(t *testing.T) {
 // packed compresses with an outside program.
 func packed(t testing.TB, b []byte, name string, args ...string) []byte {
 	t.Helper()
-	cmd := exec.Command(judge(t, name), append(args, "-c")...)
+	cmd := exec.Command(testkit.Judge(t, name), append(args, "-c")...)
 	cmd.Stdin = bytes.NewReader(b)
 	out, err := cmd.Output()
 	if err != nil {
@@ -368,7 +370,7 @@ func TestModinfo(t *testing.T) {
 					}
 				}
 			}
-			got := run(t, "modinfo", append([]string{"-F", field}, paths...)...)
+			got := testkit.Run(t, "modinfo", append([]string{"-F", field}, paths...)...)
 			if diff := cmp.Diff(got, want.String()); diff != "" {
 				t.Errorf("%s: %s differs (-modinfo +ours):\n%.2000s", tree, field, diff)
 			}

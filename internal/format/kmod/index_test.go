@@ -11,6 +11,8 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // indexed writes a tree and what Depmod makes of it.
@@ -42,7 +44,7 @@ func index(t testing.TB, dir string) *Index {
 // path once.
 func modprobe(t testing.TB, base, version, name string) []string {
 	t.Helper()
-	out := run(t, "modprobe", "-d", base, "-S", version, "-C", t.TempDir(), "--show-depends", name)
+	out := testkit.Run(t, "modprobe", "-d", base, "-S", version, "-C", t.TempDir(), "--show-depends", name)
 	dir := filepath.Join(base, "lib/modules", version) + "/"
 	var paths []string
 	for line := range strings.Lines(out) {

@@ -5,40 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// judge returns the path of an outside program that checks our bytes. On Debian
-// those of kmod are in /usr/sbin, which is not in everybody's PATH.
-func judge(t testing.TB, name string) string {
-	t.Helper()
-	for _, name := range []string{name, "/usr/sbin/" + name, "/sbin/" + name} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	t.Skipf("the judge %s is not installed", name)
-	return ""
-}
-
-// run runs a program and returns what it prints on stdout.
-func run(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	cmd := exec.Command(judge(t, name), args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, &stderr)
-	}
-	return string(out)
-}
 
 // moduleTrees are directories lib/modules/VERSION with real modules: those in
 // GRAFT_TEST_MODULES, separated by colons, or else of the kernels installed here.
@@ -146,7 +121,7 @@ func compareDepmod(t *testing.T, base, version string, search ...string) []Warni
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, "depmod", "-a", "-b", base, "-C", config, version)
+	testkit.Run(t, "depmod", "-a", "-b", base, "-C", config, version)
 	var got, want []string
 	for _, f := range files {
 		got = append(got, f.Name)

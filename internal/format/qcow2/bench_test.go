@@ -6,12 +6,13 @@ import (
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // largeDisk is a file of 8 GiB with 150 MiB of data in three places.
 func largeDisk(b *testing.B) (*sparse.Image, string) {
 	b.Helper()
-	data := noise(150 << 20)
+	data := testkit.Noise(150 << 20)
 	m := sparse.New(8 << 30)
 	m.Put(1<<20, data[:1<<20])
 	m.Put(100<<20, data[1<<20:120<<20])
@@ -46,7 +47,7 @@ func BenchmarkWriteFile(b *testing.B) {
 
 // BenchmarkCopy is the yardstick: the data alone, from file to file.
 func BenchmarkCopy(b *testing.B) {
-	f, err := os.Open(writeImage(b, sparse.Bytes(noise(150<<20)), "data"))
+	f, err := os.Open(writeImage(b, sparse.Bytes(testkit.Noise(150<<20)), "data"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -61,7 +62,7 @@ func BenchmarkQEMUImg(b *testing.B) {
 	raw, path := largeDisk(b)
 	b.SetBytes(raw.DataSize())
 	for b.Loop() {
-		qemuImg(b, "convert", "-f", "raw", "-O", "qcow2", path, path+".qcow2")
+		testkit.Run(b, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", path, path+".qcow2")
 	}
 }
 

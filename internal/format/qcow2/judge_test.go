@@ -5,28 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// qemuImg runs qemu-img and returns what it prints.
-func qemuImg(t testing.TB, args ...string) []byte {
-	t.Helper()
-	path, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img is not here: install qemu-utils")
-	}
-	cmd := exec.Command(path, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("qemu-img %v: %v\n%s%s", args, err, out, &stderr)
-	}
-	return out
-}
 
 // qemu-img finds no fault, the size and the same disk.
 func TestQEMUReads(t *testing.T) {
@@ -35,13 +18,13 @@ func TestQEMUReads(t *testing.T) {
 		for _, size := range clusterSizes {
 			t.Run(fmt.Sprint(name, size), func(t *testing.T) {
 				file := writeImage(t, encode(t, raw, Options{ClusterSize: size}), "disk.qcow2")
-				qemuImg(t, "check", "-f", "qcow2", file)
-				qemuImg(t, "compare", "-f", "raw", "-F", "qcow2", rawFile, file)
+				testkit.Run(t, "qemu-img", "check", "-f", "qcow2", file)
+				testkit.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "qcow2", rawFile, file)
 				var info struct {
 					Size    int64 `json:"virtual-size"`
 					Cluster int64 `json:"cluster-size"`
 				}
-				if err := json.Unmarshal(qemuImg(t, "info", "--output=json", file), &info); err != nil {
+				if err := json.Unmarshal([]byte(testkit.Run(t, "qemu-img", "info", "--output=json", file)), &info); err != nil {
 					t.Fatal(err)
 				}
 				if info.Size != raw.Size() || info.Cluster != size {
@@ -55,7 +38,7 @@ func TestQEMUReads(t *testing.T) {
 // The reader reads all that qemu-img makes.
 func TestQEMUWrites(t *testing.T) {
 	raw := sampleDisk()
-	want := contents(t, raw)
+	want := testkit.Contents(t, raw)
 	rawFile := writeImage(t, raw, "disk.raw")
 	for _, args := range [][]string{
 		{},
@@ -71,13 +54,13 @@ func TestQEMUWrites(t *testing.T) {
 	} {
 		t.Run(fmt.Sprint(args), func(t *testing.T) {
 			file := t.TempDir() + "/disk.qcow2"
-			qemuImg(t, append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), rawFile, file)...)
+			testkit.Run(t, "qemu-img", append(append([]string{"convert", "-f", "raw", "-O", "qcow2"}, args...), rawFile, file)...)
 			image, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
 			disk := open(t, image)
-			if !bytes.Equal(contents(t, disk), want) {
+			if !bytes.Equal(testkit.Contents(t, disk), want) {
 				t.Error("the disk does not read as qemu-img wrote it")
 			}
 			for at := int64(0); at < 64<<10; at += 1000 { // in small steps, backwards
@@ -93,8 +76,8 @@ func TestQEMUWrites(t *testing.T) {
 
 func TestQEMUOverlay(t *testing.T) {
 	dir := t.TempDir()
-	qemuImg(t, "create", "-q", "-f", "qcow2", dir+"/base", "1M")
-	qemuImg(t, "create", "-q", "-f", "qcow2", "-b", dir+"/base", "-F", "qcow2", dir+"/overlay")
+	testkit.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", dir+"/base", "1M")
+	testkit.Run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", dir+"/base", "-F", "qcow2", dir+"/overlay")
 	image, err := os.ReadFile(dir + "/overlay")
 	if err != nil {
 		t.Fatal(err)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,35 +14,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
-// noise is so many bytes that no codec makes smaller.
-func noise(n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
-
 // sampleDisk has data at both ends, within and across clusters, and a large hole.
 func sampleDisk() *sparse.Image {
 	m := sparse.New(16<<20 + 512)
-	m.Put(0, noise(512))
+	m.Put(0, testkit.Noise(512))
 	m.Put(64<<10-1, []byte("across a border"))
-	m.Put(1<<20, noise(300_000))
+	m.Put(1<<20, testkit.Noise(300_000))
 	m.Put(8<<20, bytes.Repeat([]byte("compresses well "), 10_000))
-	m.Put(16<<20, noise(512))
+	m.Put(16<<20, testkit.Noise(512))
 	return m
-}
-
-func contents(t testing.TB, m *sparse.Image) []byte {
-	t.Helper()
-	b, err := io.ReadAll(m.Reader())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func encode(t testing.TB, raw *sparse.Image, o Options) *sparse.Image {
@@ -71,7 +55,7 @@ func TestRoundTrip(t *testing.T) {
 		"sample":  sampleDisk(),
 		"nothing": sparse.New(0),
 		"empty":   sparse.New(1 << 30),
-		"full":    sparse.Bytes(noise(3 << 20)),
+		"full":    sparse.Bytes(testkit.Noise(3 << 20)),
 	} {
 		for _, size := range clusterSizes {
 			t.Run(fmt.Sprint(name, size), func(t *testing.T) {
@@ -84,7 +68,7 @@ func TestRoundTrip(t *testing.T) {
 					if got.Size() != raw.Size() || got.DataSize() != 0 {
 						t.Errorf("got %d bytes of data in %d", got.DataSize(), got.Size())
 					}
-				} else if !bytes.Equal(contents(t, got), contents(t, raw)) {
+				} else if !bytes.Equal(testkit.Contents(t, got), testkit.Contents(t, raw)) {
 					t.Error("the disk does not read as it was written")
 				}
 			})
@@ -123,7 +107,7 @@ func layoutOf(t *testing.T, image []byte) string {
 func TestLayout(t *testing.T) {
 	raw := sparse.New(1 << 20)
 	raw.Put(0, []byte("boot"))
-	raw.Put(1000, noise(1500)) // ends within the fifth cluster
+	raw.Put(1000, testkit.Noise(1500)) // ends within the fifth cluster
 	raw.Put(1<<20-1, []byte("z"))
 	want := `version 3, disk 1048576, clusters 12
 L1 32 entries at 1
@@ -131,7 +115,7 @@ refcount table 1 at 2
 L2 table 0 at 4: 0=6 1=7 2=8 3=9 4=10
 L2 table 31 at 5: 2047=11
 `
-	got := layoutOf(t, contents(t, encode(t, raw, Options{ClusterSize: 512})))
+	got := layoutOf(t, testkit.Contents(t, encode(t, raw, Options{ClusterSize: 512})))
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error("want (-), got (+):\n", d)
 	}
@@ -151,9 +135,9 @@ func TestSmallMetadata(t *testing.T) {
 }
 
 func TestSameBytes(t *testing.T) {
-	want := contents(t, encode(t, sampleDisk(), Options{}))
+	want := testkit.Contents(t, encode(t, sampleDisk(), Options{}))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	if got := contents(t, encode(t, sampleDisk(), Options{})); !bytes.Equal(got, want) {
+	if got := testkit.Contents(t, encode(t, sampleDisk(), Options{})); !bytes.Equal(got, want) {
 		t.Error("another number of processors gives another image")
 	}
 }
@@ -223,9 +207,9 @@ func alter(image []byte, at int, b ...byte) []byte {
 
 func TestReaderErrors(t *testing.T) {
 	raw := sparse.New(1 << 20)
-	raw.Put(0, noise(1024))
-	raw.Put(512<<10, noise(512))
-	image := contents(t, encode(t, raw, Options{ClusterSize: 512}))
+	raw.Put(0, testkit.Noise(1024))
+	raw.Put(512<<10, testkit.Noise(512))
+	image := testkit.Contents(t, encode(t, raw, Options{ClusterSize: 512}))
 	l1, l2 := 512, 4*512
 	for name, c := range map[string]struct {
 		image []byte
@@ -266,8 +250,8 @@ func packedImage(t testing.TB, compression byte, first, second []byte) []byte {
 		pack = zstdFrame
 	}
 	raw := sparse.New(1024)
-	raw.Put(0, noise(1))
-	image := contents(t, encode(t, raw, Options{ClusterSize: 512}))
+	raw.Put(0, testkit.Noise(1))
+	image := testkit.Contents(t, encode(t, raw, Options{ClusterSize: 512}))
 	image = alter(image, 103, 112, compression)
 	image[79] = featureCompression
 	at := len(image) - 512
@@ -304,10 +288,10 @@ func zstdFrame(t testing.TB, b []byte) []byte {
 }
 
 func TestCompressedClusters(t *testing.T) {
-	first, second := bytes.Repeat([]byte("first  "), 74)[:512], noise(512)
+	first, second := bytes.Repeat([]byte("first  "), 74)[:512], testkit.Noise(512)
 	for _, compression := range []byte{compressionZlib, compressionZstd} {
 		image := packedImage(t, compression, first, second)
-		if got := contents(t, open(t, image)); !bytes.Equal(got, append(bytes.Clone(first), second...)) {
+		if got := testkit.Contents(t, open(t, image)); !bytes.Equal(got, append(bytes.Clone(first), second...)) {
 			t.Errorf("compression %d: the clusters do not read as they were written", compression)
 		}
 		for name, c := range map[string]struct {
@@ -329,8 +313,8 @@ func TestCompressedClusters(t *testing.T) {
 // Whatever is cut off, there is an error or a disk of the right size.
 func TestTruncated(t *testing.T) {
 	raw := sparse.New(1 << 20)
-	raw.Put(4000, noise(3000))
-	image := contents(t, encode(t, raw, Options{ClusterSize: 512}))
+	raw.Put(4000, testkit.Noise(3000))
+	image := testkit.Contents(t, encode(t, raw, Options{ClusterSize: 512}))
 	for n := range image {
 		m, err := NewReader(bytes.NewReader(image[:n]), int64(n))
 		if err == nil && m.Size() != raw.Size() {
@@ -356,12 +340,12 @@ func exercise(image []byte) {
 
 func FuzzReader(f *testing.F) {
 	raw := sparse.New(256 << 10)
-	raw.Put(1000, noise(700))
+	raw.Put(1000, testkit.Noise(700))
 	raw.Put(200<<10, []byte("data"))
-	image := contents(f, encode(f, raw, Options{ClusterSize: 512}))
+	image := testkit.Contents(f, encode(f, raw, Options{ClusterSize: 512}))
 	f.Add(image)
-	f.Add(packedImage(f, compressionZlib, noise(512), make([]byte, 512)))
-	f.Add(packedImage(f, compressionZstd, noise(512), make([]byte, 512)))
+	f.Add(packedImage(f, compressionZlib, testkit.Noise(512), make([]byte, 512)))
+	f.Add(packedImage(f, compressionZstd, testkit.Noise(512), make([]byte, 512)))
 	f.Add(alter(image, 7, 2))                           // version 2
 	f.Add(alter(image, 4*512, image[4*512+8:5*512]...)) // other clusters
 	f.Fuzz(func(_ *testing.T, image []byte) { exercise(image) })

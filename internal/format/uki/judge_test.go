@@ -13,19 +13,8 @@ import (
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// judge finds a program or skips the test.
-func judge(t *testing.T, pkg string, paths ...string) string {
-	t.Helper()
-	for _, p := range paths {
-		if found, err := exec.LookPath(p); err == nil {
-			return found
-		}
-	}
-	t.Skipf("no %s on this machine: the package %s has it", paths[0], pkg)
-	return ""
-}
 
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
@@ -48,7 +37,7 @@ func writeFile(t *testing.T, name string, m *sparse.Image) string {
 // TestObjdump: binutils see the sections where we say that they are, on the
 // real stub, whose headers must grow and whose symbols must go.
 func TestObjdump(t *testing.T) {
-	objdump := judge(t, "binutils", "objdump")
+	objdump := testkit.Judge(t, "objdump")
 	m := mustBuild(t, openStub(t), twoProfiles())
 	out := run(t, objdump, "-h", writeFile(t, "uki.efi", m))
 	row := regexp.MustCompile(`(?m)^ *\d+ (\.\w+) +([0-9a-f]+) +([0-9a-f]+) +[0-9a-f]+ +([0-9a-f]+) `)
@@ -68,7 +57,7 @@ func TestObjdump(t *testing.T) {
 
 // TestReadobj: LLVM, which checks more than binutils, reads the headers.
 func TestReadobj(t *testing.T) {
-	readobj := judge(t, "llvm", "llvm-readobj")
+	readobj := testkit.Judge(t, "llvm-readobj")
 	stub := openStub(t)
 	m := mustBuild(t, stub, twoProfiles())
 	count := fmt.Sprint("SectionCount: ", len(mustRead(t, stub).Sections)+len(twoProfiles()))
@@ -83,7 +72,7 @@ func TestReadobj(t *testing.T) {
 // TestSystemdMeasure: systemd predicts the same values, in all banks, after
 // each phase. Sections that came after version 252 are not known to it.
 func TestSystemdMeasure(t *testing.T) {
-	measure := judge(t, "systemd", "/usr/lib/systemd/systemd-measure", "/lib/systemd/systemd-measure")
+	measure := testkit.Judge(t, "/usr/lib/systemd/systemd-measure")
 	sections := []Section{
 		text(".osrel", "ID=talos\n"), text(".cmdline", "console=tty0"), text(".splash", "BM"), text(".dtb", "tree"), text(".pcrpkey", "key"),
 		{Name: ".initrd", Content: noise(feedChunk)}, {Name: ".linux", Content: noise(2*feedChunk + 7)},

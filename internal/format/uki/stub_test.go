@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // stubOptions tell how the stub is laid out that [testStub] makes.
@@ -94,7 +95,7 @@ func openStub(t testing.TB) *sparse.Image {
 	t.Helper()
 	b, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 	if err != nil {
-		t.Skip("no systemd-stub on this machine: the package systemd-boot-efi has it")
+		testkit.Absent(t, "no systemd-stub on this machine: the package systemd-boot-efi has it")
 	}
 	return sparse.Bytes(b)
 }

@@ -4,29 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// qemuImg runs qemu-img and returns what it prints.
-func qemuImg(t testing.TB, args ...string) []byte {
-	t.Helper()
-	path, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img is not here: install qemu-utils")
-	}
-	cmd := exec.Command(path, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("qemu-img %v: %v\n%s%s", args, err, out, &stderr)
-	}
-	return out
-}
 
 // qemuWrites has qemu-img convert a raw disk.
 func qemuWrites(t *testing.T, raw *sparse.Image, options string) []byte {
@@ -36,7 +19,7 @@ func qemuWrites(t *testing.T, raw *sparse.Image, options string) []byte {
 	if options != "" {
 		args = append(args, "-o", options)
 	}
-	qemuImg(t, append(args, writeImage(t, raw, "disk.raw"), file)...)
+	testkit.Run(t, "qemu-img", append(args, writeImage(t, raw, "disk.raw"), file)...)
 	image, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -50,11 +33,11 @@ func TestQEMUReads(t *testing.T) {
 		raw := sampleDisk()
 		image := encode(t, raw, parse(t, kind))
 		file := writeImage(t, image, "disk.vhd")
-		qemuImg(t, "compare", "-f", "raw", "-F", "vpc", writeImage(t, raw, "disk.raw"), file)
+		testkit.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "vpc", writeImage(t, raw, "disk.raw"), file)
 		var info struct {
 			Size int64 `json:"virtual-size"`
 		}
-		if err := json.Unmarshal(qemuImg(t, "info", "-f", "vpc", "--output=json", file), &info); err != nil {
+		if err := json.Unmarshal([]byte(testkit.Run(t, "qemu-img", "info", "-f", "vpc", "--output=json", file)), &info); err != nil {
 			t.Fatal(err)
 		}
 		disk, err := NewReader(image, image.Size())
@@ -88,10 +71,10 @@ func TestQEMUWritesTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !bytes.Equal(contents(t, disk)[:raw.Size()], contents(t, raw)) {
+		if !bytes.Equal(testkit.Contents(t, disk)[:raw.Size()], testkit.Contents(t, raw)) {
 			t.Errorf("%q: the disk does not read as qemu-img wrote it", kind)
 		}
-		got := contents(t, encode(t, raw, parse(t, kind)))
+		got := testkit.Contents(t, encode(t, raw, parse(t, kind)))
 		dynamic := !strings.Contains(kind, "fixed")
 		blank(want, dynamic)
 		blank(got, dynamic)
@@ -110,7 +93,7 @@ func TestQEMUGeometry(t *testing.T) {
 	} {
 		raw := sparse.New(sectors * sectorSize)
 		file := t.TempDir() + "/disk.vhd"
-		qemuImg(t, "convert", "-f", "raw", "-O", "vpc", writeImage(t, raw, "disk.raw"), file)
+		testkit.Run(t, "qemu-img", "convert", "-f", "raw", "-O", "vpc", writeImage(t, raw, "disk.raw"), file)
 		f, err := os.Open(file)
 		if err != nil {
 			t.Fatal(err)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,31 +14,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-func noise(n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
 
 // sampleDisk has data at both ends, within and across blocks, and a hole.
 func sampleDisk() *sparse.Image {
 	m := sparse.New(20 << 20)
-	m.Put(0, noise(512))
+	m.Put(0, testkit.Noise(512))
 	m.Put(4<<20-5, []byte("across a border"))
-	m.Put(8<<20, noise(300_000))
-	m.Put(20<<20-512, noise(512))
+	m.Put(8<<20, testkit.Noise(300_000))
+	m.Put(20<<20-512, testkit.Noise(512))
 	return m
-}
-
-func contents(t testing.TB, m *sparse.Image) []byte {
-	t.Helper()
-	b, err := io.ReadAll(m.Reader())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func encode(t testing.TB, raw *sparse.Image, o Options) *sparse.Image {
@@ -69,11 +54,11 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := contents(t, sampleDisk())
+		want := testkit.Contents(t, sampleDisk())
 		if strings.Contains(kind, "force_size") && got.Size() != int64(len(want)) {
 			t.Errorf("%q: got a disk of %d bytes, want %d", kind, got.Size(), len(want))
 		}
-		if b := contents(t, got); !bytes.Equal(b[:len(want)], want) || bytes.Trim(b[len(want):], "\x00") != nil {
+		if b := testkit.Contents(t, got); !bytes.Equal(b[:len(want)], want) || bytes.Trim(b[len(want):], "\x00") != nil {
 			t.Errorf("%q: the disk does not read as it was written", kind)
 		}
 	}
@@ -108,7 +93,7 @@ file 20994560, disk 20994048, geometry 603/4/17, type 2, by qemu, at 2026-01-02,
 	for _, kind := range []string{"force_size", "subformat=fixed,force_size", "subformat=fixed"} {
 		o := parse(t, kind)
 		o.Time, o.Label = day, "node"
-		got += describe(t, contents(t, encode(t, sampleDisk(), o)))
+		got += describe(t, testkit.Contents(t, encode(t, sampleDisk(), o)))
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error("want (-), got (+):\n", d)
@@ -116,12 +101,12 @@ file 20994560, disk 20994048, geometry 603/4/17, type 2, by qemu, at 2026-01-02,
 }
 
 func TestSameBytes(t *testing.T) {
-	want := contents(t, encode(t, sampleDisk(), Options{}))
+	want := testkit.Contents(t, encode(t, sampleDisk(), Options{}))
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	if got := contents(t, encode(t, sampleDisk(), Options{})); !bytes.Equal(got, want) {
+	if got := testkit.Contents(t, encode(t, sampleDisk(), Options{})); !bytes.Equal(got, want) {
 		t.Error("another number of processors gives another image")
 	}
-	if got := contents(t, encode(t, sampleDisk(), Options{Label: "other"})); bytes.Equal(got, want) {
+	if got := testkit.Contents(t, encode(t, sampleDisk(), Options{Label: "other"})); bytes.Equal(got, want) {
 		t.Error("another label gives the same image")
 	}
 }
@@ -181,7 +166,7 @@ func alter(image []byte, at int, b ...byte) []byte {
 func TestReaderErrors(t *testing.T) {
 	raw := sparse.New(4 << 20)
 	raw.Put(0, []byte("boot"))
-	image := contents(t, encode(t, raw, Options{ForceSize: true}))
+	image := testkit.Contents(t, encode(t, raw, Options{ForceSize: true}))
 	end := len(image) - footerSize
 	for name, c := range map[string]struct {
 		image []byte
@@ -212,7 +197,7 @@ func TestReaderErrors(t *testing.T) {
 func FuzzReader(f *testing.F) {
 	raw := sparse.New(64 << 10)
 	raw.Put(0, []byte("boot"))
-	f.Add(contents(f, encode(f, raw, Options{Fixed: true})))
+	f.Add(testkit.Contents(f, encode(f, raw, Options{Fixed: true})))
 	small := dynamicHeader{Cookie: [8]byte([]byte(cookieDynamic)), TableOffset: 1536, MaxTableEntries: 100, BlockSize: 512}
 	image := make([]byte, 4096)
 	foot, err := newFooter(raw.Size(), Options{})

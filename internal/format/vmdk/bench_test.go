@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // disks are 128 MiB of three kinds. Programs are half a disk, and each is
@@ -19,11 +20,11 @@ func disks(b *testing.B) map[string]*sparse.Image {
 	b.Helper()
 	const size = 128 << 20
 	zeroRich := sparse.New(size)
-	piece := noise(4 << 10)
+	piece := testkit.Noise(4 << 10)
 	for at := int64(0); at < size; at += grainSize {
 		zeroRich.Put(at, append(bytes.Clone(piece), make([]byte, grainSize-len(piece))...))
 	}
-	return map[string]*sparse.Image{"noise": sparse.Bytes(noise(size)), "zero-rich": zeroRich, "programs": programs(b, size)}
+	return map[string]*sparse.Image{"noise": sparse.Bytes(testkit.Noise(size)), "zero-rich": zeroRich, "programs": programs(b, size)}
 }
 
 // programs are those of the Go distribution.
@@ -82,7 +83,7 @@ func BenchmarkQEMUImg(b *testing.B) {
 			path := writeFile(b, raw, "disk.raw")
 			b.SetBytes(raw.Size())
 			for b.Loop() {
-				qemuImg(b, "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", path, path+".vmdk")
+				testkit.Run(b, "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", path, path+".vmdk")
 			}
 			info, err := os.Stat(path + ".vmdk")
 			if err != nil {

@@ -4,36 +4,19 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-// qemuImg runs qemu-img and returns what it prints.
-func qemuImg(t testing.TB, args ...string) []byte {
-	t.Helper()
-	path, err := exec.LookPath("qemu-img")
-	if err != nil {
-		t.Skip("qemu-img is not here: install qemu-utils")
-	}
-	cmd := exec.Command(path, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("qemu-img %v: %v\n%s%s", args, err, out, &stderr)
-	}
-	return out
-}
 
 // qemu-img finds no fault, the size, the format and the same disk.
 func TestQEMUReads(t *testing.T) {
 	for name, raw := range map[string]*sparse.Image{"sample": sampleDisk(), "empty": sparse.New(8 << 30)} {
 		for _, adapter := range []string{"lsilogic", "buslogic", "ide"} {
 			file := writeFile(t, sparse.Bytes(encoded(t, raw, Options{Adapter: adapter})), "disk.vmdk")
-			qemuImg(t, "check", "-f", "vmdk", file)
-			qemuImg(t, "compare", "-f", "raw", "-F", "vmdk", writeFile(t, raw, "disk.raw"), file)
+			testkit.Run(t, "qemu-img", "check", "-f", "vmdk", file)
+			testkit.Run(t, "qemu-img", "compare", "-f", "raw", "-F", "vmdk", writeFile(t, raw, "disk.raw"), file)
 			var info struct {
 				Size     int64 `json:"virtual-size"`
 				Specific struct {
@@ -42,7 +25,7 @@ func TestQEMUReads(t *testing.T) {
 					}
 				} `json:"format-specific"`
 			}
-			if err := json.Unmarshal(qemuImg(t, "info", "-f", "vmdk", "--output=json", file), &info); err != nil {
+			if err := json.Unmarshal([]byte(testkit.Run(t, "qemu-img", "info", "-f", "vmdk", "--output=json", file)), &info); err != nil {
 				t.Fatal(err)
 			}
 			if info.Size != raw.Size() || info.Specific.Data.CreateType != "streamOptimized" {
@@ -55,7 +38,7 @@ func TestQEMUReads(t *testing.T) {
 // The reader reads what qemu-img makes, and refuses what it does not know.
 func TestQEMUWrites(t *testing.T) {
 	raw := sampleDisk()
-	want := contents(t, raw)
+	want := testkit.Contents(t, raw)
 	for options, ok := range map[string]bool{
 		"subformat=streamOptimized":                       true,
 		"subformat=monolithicSparse":                      true,
@@ -65,7 +48,7 @@ func TestQEMUWrites(t *testing.T) {
 		"subformat=twoGbMaxExtentSparse":                  false,
 	} {
 		file := t.TempDir() + "/disk.vmdk"
-		qemuImg(t, "convert", "-f", "raw", "-O", "vmdk", "-o", options, writeFile(t, raw, "disk.raw"), file)
+		testkit.Run(t, "qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", options, writeFile(t, raw, "disk.raw"), file)
 		image, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -74,7 +57,7 @@ func TestQEMUWrites(t *testing.T) {
 		if (err == nil) != ok {
 			t.Errorf("%s: got %v", options, err)
 		}
-		if ok && !bytes.Equal(contents(t, disk), want) {
+		if ok && !bytes.Equal(testkit.Contents(t, disk), want) {
 			t.Errorf("%s: the disk does not read as qemu-img wrote it", options)
 		}
 	}

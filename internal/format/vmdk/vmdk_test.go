@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,34 +16,20 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
-
-func noise(n int) []byte {
-	b := make([]byte, n)
-	rand.NewChaCha8([32]byte{1}).Read(b)
-	return b
-}
 
 // sampleDisk has data at both ends, within and across grains, zeros that are no
 // hole, and a whole grain table without data. Its last grain is not whole.
 func sampleDisk() *sparse.Image {
 	m := sparse.New(80<<20 + 512)
-	m.Put(0, noise(512))
+	m.Put(0, testkit.Noise(512))
 	m.Put(64<<10-1, []byte("across a border"))
-	m.Put(1<<20, noise(300_000))
+	m.Put(1<<20, testkit.Noise(300_000))
 	m.Put(2<<20, make([]byte, 200_000))
 	m.Put(3<<20, bytes.Repeat([]byte("compresses well "), 10_000))
-	m.Put(80<<20, noise(512))
+	m.Put(80<<20, testkit.Noise(512))
 	return m
-}
-
-func contents(t testing.TB, m *sparse.Image) []byte {
-	t.Helper()
-	b, err := io.ReadAll(m.Reader())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 func encoded(t testing.TB, raw *sparse.Image, o Options) []byte {
@@ -68,12 +53,12 @@ func open(t testing.TB, image []byte) *sparse.Image {
 func TestRoundTrip(t *testing.T) {
 	for name, raw := range map[string]*sparse.Image{
 		"sample": sampleDisk(),
-		"sector": sparse.Bytes(noise(512)),
+		"sector": sparse.Bytes(testkit.Noise(512)),
 		"empty":  sparse.New(40 << 20),
-		"full":   sparse.Bytes(noise(3 << 20)),
+		"full":   sparse.Bytes(testkit.Noise(3 << 20)),
 	} {
 		disk := open(t, encoded(t, raw, Options{}))
-		if !bytes.Equal(contents(t, disk), contents(t, raw)) {
+		if !bytes.Equal(testkit.Contents(t, disk), testkit.Contents(t, raw)) {
 			t.Errorf("%s: the disk does not read as it was written", name)
 		}
 		if name == "empty" && disk.DataSize() > 0 {
@@ -112,7 +97,7 @@ func listing(t *testing.T, image []byte) string {
 
 func TestLayout(t *testing.T) {
 	raw := sparse.New(100 << 20)
-	raw.Put(0, noise(grainSize))
+	raw.Put(0, testkit.Noise(grainSize))
 	raw.Put(64<<10, make([]byte, grainSize)) // left out
 	raw.Put(128<<10+5, []byte("in the third grain"))
 	raw.Put(99<<20, []byte("in the last table"))
@@ -167,7 +152,7 @@ func TestSameBytes(t *testing.T) {
 // What a compressor has seen before does not matter, or workers would.
 func TestCompressorForgets(t *testing.T) {
 	text := strings.Repeat("package vmdk writes and reads disk images in VMware's format\n", 9000)
-	raw := sparse.Bytes(append([]byte(text)[:4*grainSize], noise(4*grainSize)...))
+	raw := sparse.Bytes(append([]byte(text)[:4*grainSize], testkit.Noise(4*grainSize)...))
 	for level := 1; level <= 9; level++ {
 		used, err := newCompressor(raw, level)
 		if err != nil {
@@ -237,7 +222,7 @@ func (brokenDisk) ReadAt(p []byte, off int64) (int, error) {
 // Write ends with the error of either end, and leaves no goroutine.
 func TestWriteStops(t *testing.T) {
 	before := runtime.NumGoroutine()
-	raw := sparse.Bytes(noise(8 << 20))
+	raw := sparse.Bytes(testkit.Noise(8 << 20))
 	for n := fullPipe(0); n < 8<<20; n += 1 << 20 {
 		p := n
 		if err := Write(t.Context(), &p, raw, Options{}); !errors.Is(err, errFull) {
@@ -335,7 +320,7 @@ func TestDamagedGrains(t *testing.T) {
 // Whatever is cut off, there is an error: the end of an image is its root.
 func TestTruncated(t *testing.T) {
 	raw := sparse.New(1 << 20)
-	raw.Put(4000, noise(3000))
+	raw.Put(4000, testkit.Noise(3000))
 	image := encoded(t, raw, Options{})
 	for n := 0; n < len(image); n += 13 {
 		if _, err := NewReader(bytes.NewReader(image[:n]), int64(n)); err == nil {
@@ -346,7 +331,7 @@ func TestTruncated(t *testing.T) {
 
 func FuzzReader(f *testing.F) {
 	raw := sparse.New(256 << 10)
-	raw.Put(1000, noise(70))
+	raw.Put(1000, testkit.Noise(70))
 	raw.Put(200<<10, []byte("data"))
 	image := encoded(f, raw, Options{})
 	image = append(image[:8*sectorSize:8*sectorSize], image[overheadSectors*sectorSize:]...) // without most zeros
