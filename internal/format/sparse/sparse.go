@@ -49,8 +49,8 @@ func New(size int64) *Image { return &Image{size: size} }
 // Bytes is an image of what is in memory. The slice must not change any more.
 func Bytes(data []byte) *Image { return From(bytes.NewReader(data), 0, int64(len(data))) }
 
-// From is an image of size bytes of r, from offset at. If r is an *os.File, the
-// kernel copies it; the file has to stay open as long as the image is used.
+// From is an image of size bytes of r, from offset at. If r is an *os.File, its
+// blocks may come to be shared; it has to stay open as long as the image is used.
 func From(r io.ReaderAt, at, size int64) *Image {
 	m := New(size)
 	if size > 0 {

@@ -12,87 +12,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 	"golang.org/x/sys/unix"
 )
-
-// mounted mounts an image for writing, at a place that only this thread sees,
-// and calls fn with it.
-func mounted(t *testing.T, image string, sectorSize int, fn func(root string)) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	if known, _ := os.ReadFile("/proc/filesystems"); !strings.Contains(string(known), "\txfs\n") {
-		t.Skip("this kernel has no XFS")
-	}
-	root := t.TempDir()
-	done := make(chan struct{})
-	go func() { // its thread ends with it, and so does the mount namespace
-		defer close(done)
-		runtime.LockOSThread()
-		if err := mountLoop(image, root, sectorSize); err != nil {
-			t.Errorf("mounting: %v", err)
-			return
-		}
-		fn(root)
-		if err := unix.Unmount(root, 0); err != nil {
-			t.Errorf("unmounting: %v", err)
-		}
-	}()
-	<-done
-}
-
-func mountLoop(image, root string, sectorSize int) error {
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	loop, err := attachLoop(image, sectorSize)
-	if err != nil {
-		return err
-	}
-	defer loop.Close()
-	return unix.Mount(loop.Name(), root, "xfs", 0, "nouuid")
-}
-
-// attachLoop connects a free loop device; another process may be faster.
-func attachLoop(image string, sectorSize int) (*os.File, error) {
-	back, err := os.OpenFile(image, os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer back.Close()
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer control.Close()
-	for range 20 {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, err
-		}
-		loop, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
-		}
-		config := unix.LoopConfig{Fd: uint32(back.Fd()), Size: uint32(sectorSize)}
-		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-		if unix.IoctlLoopConfigure(int(loop.Fd()), &config) == nil {
-			return loop, nil
-		}
-		loop.Close()
-	}
-	return nil, errors.New("no loop device is free")
-}
 
 // The kernel finds all that was written, changes a lot of it, and what it
 // leaves is clean, and readable again.
@@ -106,7 +33,7 @@ func TestKernel(t *testing.T) {
 			o := layoutOptions(i)
 			image := imageFile(t, mustBuild(t, o, boot()))
 			var changed []string
-			mounted(t, image, o.SectorSize, func(root string) {
+			testkit.Mount(t, image, "xfs", o.SectorSize, func(root string) {
 				got, err := listAll(os.DirFS(root))
 				if err != nil {
 					t.Error(err)
@@ -148,7 +75,7 @@ func change(root string) error {
 // The kernel mounts a file system that is full to the last block.
 func TestKernelOnFull(t *testing.T) {
 	image := imageFile(t, mustBuild(t, options(minSize), []File{{Path: "a", Content: sparse.New(53*1024*1024 + 632*1024)}}))
-	mounted(t, image, 512, func(root string) {
+	testkit.Mount(t, image, "xfs", 512, func(root string) {
 		if err := os.WriteFile(root+"/b", make([]byte, 64<<10), 0o644); !errors.Is(err, unix.ENOSPC) {
 			t.Errorf("writing more: got %v, want %v", err, unix.ENOSPC)
 		}
@@ -174,7 +101,7 @@ func TestReadingWhatTheKernelMade(t *testing.T) {
 				sectorSize = 4096
 			}
 			var want []string
-			mounted(t, image, sectorSize, func(root string) {
+			testkit.Mount(t, image, "xfs", sectorSize, func(root string) {
 				if err := fill(root, 2000, 700); err != nil {
 					t.Error(err)
 				}
@@ -200,7 +127,7 @@ func TestUpdate(t *testing.T) {
 	}
 	image := mkfs(t, "-b", "size=1024", "-m", "uuid=c0ffee00-1122-4344-8566-778899aabbcc")
 	var want []string
-	mounted(t, image, 512, func(root string) {
+	testkit.Mount(t, image, "xfs", 512, func(root string) {
 		err := fill(root, 250, 100)
 		if err != nil {
 			t.Error(err)
