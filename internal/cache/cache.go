@@ -1,7 +1,8 @@
 // Package cache keeps what was costly to make: squashfs layers, compressed
 // archives, facts about extensions. An entry is found by a key, which spells
 // out everything that its content depends on; the content is a file named by
-// its own SHA-256 and is verified each time it is handed out.
+// its own SHA-256 and is verified each time it is handed out. One that is large
+// and was not touched since it was verified is verified once a day.
 //
 // Several processes may use one cache at the same time. Files appear by
 // rename, so a process that is killed leaves at worst a file in tmp, which
@@ -11,6 +12,7 @@
 //
 //	v1/refs/<sha256 of the key>   which blob a key stands for (JSON)
 //	v1/blobs/<sha256>             contents
+//	v1/checked/<sha256>           state of the file when its content was last verified
 //	v1/locks/<sha256 of the key>  held while an entry is made
 //	v1/tmp/                       files in the making
 package cache
@@ -47,7 +49,7 @@ func DefaultDir() (string, error) {
 // Open makes the directory ready for use.
 func Open(dir string) (*Cache, error) {
 	c := &Cache{dir: filepath.Join(dir, "v1")}
-	for _, sub := range []string{"refs", "blobs", "locks", "tmp"} {
+	for _, sub := range []string{"refs", "blobs", "checked", "locks", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(c.dir, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("opening the cache: %w", err)
 		}

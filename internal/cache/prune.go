@@ -95,7 +95,7 @@ func (c *Cache) Prune(l Limits) (Pruned, error) {
 		}
 	}
 	unnamed := func(path string) bool { return !kept[filepath.Base(path)] }
-	return p, errors.Join(c.sweep("blobs", &p, unnamed), c.sweep("tmp", &p, orphan))
+	return p, errors.Join(c.sweep("blobs", &p, unnamed), c.sweep("checked", &p, unnamed), c.sweep("tmp", &p, orphan))
 }
 
 // orphan says whether no living process has the file locked.

@@ -9,7 +9,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
+	"time"
+
+	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/graftlinux/graft/internal/filestate"
 )
 
 // ErrDamaged says that a content was not what its digest says. It is removed
@@ -18,9 +23,10 @@ var ErrDamaged = errors.New("an entry of the cache was damaged, and is removed: 
 
 // unverified is a content whose digest nobody has computed yet.
 type unverified struct {
-	once  sync.Once
-	entry string // its file in refs
-	err   error
+	once    sync.Once
+	entry   string // its file in refs
+	checked string // its file in checked
+	err     error
 }
 
 // MakeUnverified is Make for contents that are large: one that is there is not
@@ -46,7 +52,7 @@ func (c *Cache) openUnverified(r ref, entry string) (*Blob, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &Blob{File: f, Digest: r.Digest, Size: r.Size, check: &unverified{entry: entry}}, nil
+	return &Blob{File: f, Digest: r.Digest, Size: r.Size, check: &unverified{entry: entry, checked: filepath.Join(c.dir, "checked", want)}}, nil
 }
 
 // Verify compares the content with its digest, unless that was done before. A
@@ -60,15 +66,56 @@ func (b *Blob) Verify(ctx context.Context) error {
 }
 
 func (b *Blob) verify(ctx context.Context) error {
-	h := sha256.New()
-	_, err := io.CopyBuffer(h, &canceled{ctx, io.NewSectionReader(b.File, 0, b.Size)}, make([]byte, 256<<10))
+	now := time.Now()
+	state, err := b.state()
 	if err != nil {
 		return fmt.Errorf("verifying an entry of the cache: %w", err)
 	}
-	if "sha256:"+hex.EncodeToString(h.Sum(nil)) == b.Digest {
+	if b.check.known(state, now) {
 		return nil
 	}
-	return errors.Join(ErrDamaged, removeIfThere(b.Name()), removeIfThere(b.check.entry))
+	h := sha256.New()
+	if _, err := io.CopyBuffer(h, &canceled{ctx, io.NewSectionReader(b.File, 0, b.Size)}, make([]byte, 256<<10)); err != nil {
+		return fmt.Errorf("verifying an entry of the cache: %w", err)
+	}
+	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != b.Digest {
+		return errors.Join(ErrDamaged, removeIfThere(b.Name()), removeIfThere(b.check.entry))
+	}
+	b.check.remember(state, now)
+	return nil
+}
+
+func (b *Blob) state() (filestate.State, error) {
+	info, err := b.Stat()
+	if err != nil {
+		return filestate.State{}, err
+	}
+	return filestate.Of(info), nil
+}
+
+// checkEvery is how long a content that nobody touched is taken for what it
+// was. Disks forget, too, and no time of change tells of that.
+const checkEvery = 24 * time.Hour
+
+// known says whether a file was verified in the state that it is in, not long ago.
+func (u *unverified) known(state filestate.State, now time.Time) bool {
+	info, err := os.Stat(u.checked)
+	if err != nil || now.Sub(info.ModTime()) > checkEvery || info.ModTime().After(now) {
+		return false
+	}
+	data, err := os.ReadFile(u.checked)
+	return err == nil && string(data) == state.String()
+}
+
+// remember that a file was verified in this state. If that fails, it is
+// verified again the next time.
+func (u *unverified) remember(state filestate.State, now time.Time) {
+	if state.Settled(now) {
+		_ = atomicfile.Write(u.checked, func(f *os.File) error {
+			_, err := f.WriteString(state.String())
+			return err
+		})
+	}
 }
 
 // canceled ends reading with a context.

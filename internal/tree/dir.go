@@ -9,16 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/graftlinux/graft/internal/filestate"
 	"golang.org/x/sys/unix"
 )
 
 // FromDir reads the tree of a directory. Its files are opened when they are
 // needed, and must not change before. Only names and metadata are read here.
 func FromDir(dir string) (*Tree, error) {
-	r := dirReader{t: New(), links: map[inode]*Node{}, stamps: sha256.New(), now: time.Now()}
+	r := dirReader{t: New(), links: map[filestate.Inode]*Node{}, stamps: sha256.New(), now: time.Now()}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the tree %s: %w", dir, cause(err))
@@ -43,10 +45,6 @@ func FromDir(dir string) (*Tree, error) {
 // (as Git treats the files of its index).
 func (t *Tree) Stamp() string { return t.stamp }
 
-// freshness is how far apart two changes must be to have different times: file
-// systems count in nanoseconds to two seconds.
-const freshness = 3 * time.Second
-
 // cause drops the operation and path of an *fs.PathError, where the message
 // around it already has them.
 func cause(err error) error {
@@ -57,30 +55,35 @@ func cause(err error) error {
 	return err
 }
 
-type inode struct{ dev, ino uint64 }
-
 type dirReader struct {
 	t     *Tree
-	links map[inode]*Node // files with several names
+	links map[filestate.Inode]*Node // files with several names
 
 	stamps hash.Hash // of all entries
+	line   []byte    // of one, kept for the next
 	now    time.Time
 	fresh  bool // something changed just now
 }
 
 // stamp adds an entry to the state of the directory.
-func (r *dirReader) stamp(name string, info fs.FileInfo, n *Node) {
-	id, changed := changeOf(info)
-	r.fresh = r.fresh || changed.IsZero() || r.now.Sub(changed) < freshness || r.now.Sub(info.ModTime()) < freshness
-	fmt.Fprintf(r.stamps, "%q %v %d %v %d %d %q %q\n", name, n.Mode, info.Size(), id, info.ModTime().UnixNano(), changed.UnixNano(), n.Target, n.Label)
+func (r *dirReader) stamp(name string, state filestate.State, n *Node) {
+	r.fresh = r.fresh || !state.Settled(r.now)
+	line := state.Append(r.line[:0])
+	line = strconv.AppendUint(line, uint64(n.Mode), 8)
+	for _, text := range []string{name, n.Target, n.Label} {
+		line = strconv.AppendQuote(append(line, ' '), text)
+	}
+	r.line = append(line, '\n')
+	r.stamps.Write(r.line)
 }
 
 func (r *dirReader) entry(file, name string, info fs.FileInfo) error {
-	n, err := r.node(file, info)
+	state := filestate.Of(info)
+	n, err := r.node(file, info, state)
 	if err != nil {
 		return err
 	}
-	r.stamp(name, info, n)
+	r.stamp(name, state, n)
 	if err := r.t.Put(name, n); err != nil {
 		var pe *pathError
 		if !errors.As(err, &pe) {
@@ -108,10 +111,10 @@ func (r *dirReader) entry(file, name string, info fs.FileInfo) error {
 	return nil
 }
 
-func (r *dirReader) node(file string, info fs.FileInfo) (*Node, error) {
-	id, shared := inodeOf(info)
-	if shared && r.links[id] != nil {
-		return r.links[id], nil
+func (r *dirReader) node(file string, info fs.FileInfo, state filestate.State) (*Node, error) {
+	shared := info.Mode().IsRegular() && state.Links > 1
+	if shared && r.links[state.Inode] != nil {
+		return r.links[state.Inode], nil
 	}
 	n := &Node{Mode: info.Mode()}
 	var err error
@@ -128,7 +131,7 @@ func (r *dirReader) node(file string, info fs.FileInfo) (*Node, error) {
 		return nil, err
 	}
 	if shared {
-		r.links[id] = n
+		r.links[state.Inode] = n
 	}
 	return n, nil
 }

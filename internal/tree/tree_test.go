@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/graftlinux/graft/internal/filestate"
 )
 
 // listing is the tree as text: what a reader of a failed test can compare.
@@ -232,7 +233,7 @@ func TestStamp(t *testing.T) {
 	if got := stamp(); got != "" {
 		t.Errorf("a fresh file has the stamp %s", got)
 	}
-	time.Sleep(freshness + 100*time.Millisecond)
+	time.Sleep(filestate.Freshness + 100*time.Millisecond)
 	before := stamp()
 	if before == "" || stamp() != before {
 		t.Errorf("an old file: got %q, then %q", before, stamp())

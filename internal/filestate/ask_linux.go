@@ -1,0 +1,16 @@
+package filestate
+
+import (
+	"io/fs"
+	"syscall"
+	"time"
+)
+
+// ask sets what the system knows of a file.
+func (s *State) ask(info fs.FileInfo) {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.Inode = Inode{Dev: st.Dev, Ino: st.Ino}
+		s.Changed = time.Unix(st.Ctim.Sec, st.Ctim.Nsec)
+		s.Links = uint64(st.Nlink)
+	}
+}
