@@ -21,8 +21,10 @@ type Base struct {
 	Talos extension.Version // whose contracts the asset follows
 	// Version is the same as it was written, "" if nobody says it.
 	Version string
-	// Initramfs describes the base's own initramfs.
-	Initramfs BaseFacts
+
+	summary baseSummary
+	facts   *BaseFacts // once somebody asked, see Facts
+	cache   *cache.Cache
 
 	initramfs *cache.Blob
 	// What a base need not have is nil then.
@@ -51,7 +53,7 @@ type BaseOptions struct {
 
 // OpenBase reads a base. An image that was seen before is not pulled again.
 func OpenBase(ctx context.Context, c *cache.Cache, o BaseOptions) (*Base, error) {
-	b := &Base{Arch: o.Arch, grub: o.GRUB, image: o.Image}
+	b := &Base{Arch: o.Arch, grub: o.GRUB, image: o.Image, cache: c}
 	if o.Image != nil && o.Arch != "" && o.Image.Platform().Arch != "" && o.Image.Platform().Arch != o.Arch {
 		return nil, fmt.Errorf("opening the base: %s is for %s, wanted is one for linux/%s", o.Image.Ref(), o.Image.Platform(), o.Arch)
 	}
@@ -68,17 +70,48 @@ func OpenBase(ctx context.Context, c *cache.Cache, o BaseOptions) (*Base, error)
 	if err != nil {
 		return nil, fmt.Errorf("opening the base: %w", errors.Join(err, b.Close()))
 	}
-	key := "base-facts|v" + writerVersion + "|" + b.initramfs.Digest
-	err = cache.JSON(ctx, c, key, "facts of the base "+b.initramfs.Digest[:19], &b.Initramfs, func() error {
+	if err := b.summarize(ctx); err != nil {
+		return nil, fmt.Errorf("opening the base: %w", errors.Join(err, b.Close()))
+	}
+	return b, b.setVersion(o)
+}
+
+// summarize reads what every asset needs to know of the base. It is kept by
+// itself: the facts of a real base are a megabyte.
+func (b *Base) summarize(ctx context.Context) error {
+	key, label := b.factsKey("base-summary")
+	return cache.JSON(ctx, b.cache, key, "summary"+label, &b.summary, func() error {
+		facts, err := b.Facts(ctx)
+		if err == nil {
+			b.summary = facts.baseSummary
+		}
+		return err
+	})
+}
+
+// Facts describe the base's own initramfs.
+func (b *Base) Facts(ctx context.Context) (*BaseFacts, error) {
+	if b.facts != nil {
+		return b.facts, nil
+	}
+	var facts *BaseFacts
+	key, label := b.factsKey("base-facts")
+	err := cache.JSON(ctx, b.cache, key, "facts"+label, &facts, func() (err error) {
 		if err := b.initramfs.Verify(ctx); err != nil {
 			return err
 		}
-		return b.read(ctx, c)
+		facts, err = readBase(ctx, b.cache, b.initramfs)
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening the base: %w", err)
+		return nil, err
 	}
-	return b, b.setVersion(o)
+	b.facts = facts
+	return facts, nil
+}
+
+func (b *Base) factsKey(what string) (key, label string) {
+	return what + "|v" + writerVersion + "|" + b.initramfs.Digest, " of the base " + b.initramfs.Digest[:19]
 }
 
 // setVersion takes the first that is known: the user's word, the image's
@@ -88,7 +121,7 @@ func (b *Base) setVersion(o BaseOptions) (err error) {
 	if o.Image != nil {
 		said = append(said, o.Image.Labels()[extension.VersionLabel])
 	}
-	for _, v := range append(said, b.Initramfs.OSVersion) {
+	for _, v := range append(said, b.summary.OSVersion) {
 		if v != "" {
 			b.Version = v
 			b.Talos, err = extension.ParseVersion(v)
@@ -99,13 +132,13 @@ func (b *Base) setVersion(o BaseOptions) (err error) {
 }
 
 // forCheck is the base as the rules see it.
-func (b *Base) forCheck() (*check.Base, error) {
+func (f *BaseFacts) forCheck() (*check.Base, error) {
 	c := &check.Base{Files: tree.New()}
-	if len(b.Initramfs.Releases) == 1 {
-		c.Release = b.Initramfs.Releases[0]
+	if len(f.Releases) == 1 {
+		c.Release = f.Releases[0]
 	}
-	for _, f := range b.Initramfs.Files {
-		if err := c.Files.Put(f.Path, &tree.Node{Mode: f.Mode, Target: f.Target}); err != nil {
+	for _, file := range f.Files {
+		if err := c.Files.Put(file.Path, &tree.Node{Mode: file.Mode, Target: file.Target}); err != nil {
 			return nil, fmt.Errorf("reading the base's root: %w", err)
 		}
 	}
@@ -113,8 +146,12 @@ func (b *Base) forCheck() (*check.Base, error) {
 }
 
 // CheckOptions are what extensions for this base are checked for.
-func (b *Base) CheckOptions() (check.Options, error) {
-	base, err := b.forCheck()
+func (b *Base) CheckOptions(ctx context.Context) (check.Options, error) {
+	facts, err := b.Facts(ctx)
+	if err != nil {
+		return check.Options{}, err
+	}
+	base, err := facts.forCheck()
 	return check.Options{Talos: b.Talos, Base: base}, err
 }
 

@@ -24,14 +24,19 @@ import (
 
 // BaseFacts is what a base's initramfs holds.
 type BaseFacts struct {
-	OSVersion string        `json:"osVersion,omitempty"` // VERSION_ID of its os-release
-	Releases  []string      `json:"releases,omitempty"`  // kernel releases that it has modules for
-	LibDir    string        `json:"libDir,omitempty"`    // directory of modules and firmware: usr/lib or lib
-	Files     []baseFile    `json:"files"`
-	Modules   []kmod.Module `json:"modules,omitempty"` // of its only release
-	Order     []byte        `json:"order,omitempty"`   // modules.order
-	Builtin   []byte        `json:"builtin,omitempty"` // modules.builtin
-	Modinfo   []byte        `json:"modinfo,omitempty"` // modules.builtin.modinfo
+	baseSummary
+	Files   []baseFile    `json:"files"`
+	Modules []kmod.Module `json:"modules,omitempty"` // of its only release
+	Order   []byte        `json:"order,omitempty"`   // modules.order
+	Builtin []byte        `json:"builtin,omitempty"` // modules.builtin
+	Modinfo []byte        `json:"modinfo,omitempty"` // modules.builtin.modinfo
+}
+
+// baseSummary are the facts that are small.
+type baseSummary struct {
+	OSVersion string   `json:"osVersion,omitempty"` // VERSION_ID of its os-release
+	Releases  []string `json:"releases,omitempty"`  // kernel releases that it has modules for
+	LibDir    string   `json:"libDir,omitempty"`    // directory of modules and firmware: usr/lib or lib
 }
 
 type baseFile struct {
@@ -43,11 +48,12 @@ type baseFile struct {
 // maxRootfs bounds the root filesystem's image in a base: Talos' has 80 MB.
 const maxRootfs = 4 << 30
 
-// read looks through the base's initramfs, to its very end, and into its root
+// readBase looks through a base's initramfs, to its very end, and into its root
 // filesystem: the kernel would stop at what is no archive, and lose what graft
 // appends.
-func (b *Base) read(ctx context.Context, c *cache.Cache) error {
-	r := cpio.NewInitramfsReader(io.NewSectionReader(b.initramfs, 0, b.initramfs.Size))
+func readBase(ctx context.Context, c *cache.Cache, initramfs *cache.Blob) (*BaseFacts, error) {
+	facts := &BaseFacts{}
+	r := cpio.NewInitramfsReader(io.NewSectionReader(initramfs, 0, initramfs.Size))
 	found := false
 	for {
 		archive, err := r.Next()
@@ -55,25 +61,25 @@ func (b *Base) read(ctx context.Context, c *cache.Cache) error {
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("reading its initramfs: %w", err)
+			return nil, fmt.Errorf("reading its initramfs: %w", err)
 		}
-		here, err := b.readArchive(ctx, c, archive)
+		here, err := facts.readArchive(ctx, c, archive)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		found = found || here
 	}
 	if !found {
-		return errors.New("its initramfs has no /rootfs.sqsh")
+		return nil, errors.New("its initramfs has no /rootfs.sqsh")
 	}
-	return nil
+	return facts, nil
 }
 
 // errHasLayers refuses an initramfs that was made by imaging: what is appended
 // to it would take the place of the list of its layers, and lose them.
 var errHasLayers = errors.New("its initramfs has extensions already: take the base that it was made from, and name all extensions")
 
-func (b *Base) readArchive(ctx context.Context, c *cache.Cache, archive *cpio.Reader) (found bool, err error) {
+func (f *BaseFacts) readArchive(ctx context.Context, c *cache.Cache, archive *cpio.Reader) (found bool, err error) {
 	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
@@ -92,38 +98,37 @@ func (b *Base) readArchive(ctx context.Context, c *cache.Cache, archive *cpio.Re
 		if h.Size > maxRootfs {
 			return false, fmt.Errorf("reading its rootfs.sqsh: %d bytes, more than the %d that are allowed", h.Size, int64(maxRootfs))
 		}
-		blob, err := c.Scratch(func(f *os.File) error {
-			_, err := io.Copy(f, archive)
+		blob, err := c.Scratch(func(to *os.File) error {
+			_, err := io.Copy(to, archive)
 			return err
 		})
 		if err != nil {
 			return false, fmt.Errorf("reading its rootfs.sqsh: %w", err)
 		}
-		if err := errors.Join(b.readRoot(ctx, blob), blob.Close()); err != nil {
+		if err := errors.Join(f.readRoot(ctx, blob), blob.Close()); err != nil {
 			return false, err
 		}
 		found = true
 	}
 }
 
-func (b *Base) readRoot(ctx context.Context, blob *cache.Blob) error {
+func (f *BaseFacts) readRoot(ctx context.Context, blob *cache.Blob) error {
 	root, err := squashfs.NewReader(blob, blob.Size)
 	if err != nil {
 		return fmt.Errorf("reading its rootfs.sqsh: %w", err)
 	}
-	facts := &b.Initramfs
-	for f, err := range root.Files() {
+	for file, err := range root.Files() {
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return fmt.Errorf("reading its rootfs.sqsh: %w", err)
 		}
-		facts.Files = append(facts.Files, baseFile{f.Name, f.Mode, f.Linkname})
+		f.Files = append(f.Files, baseFile{file.Name, file.Mode, file.Linkname})
 	}
-	facts.OSVersion = survey.ReadOSRelease(root).Version
-	facts.findReleases()
-	if len(facts.Releases) != 1 {
+	f.OSVersion = survey.ReadOSRelease(root).Version
+	f.findReleases()
+	if len(f.Releases) != 1 {
 		return nil // of use only if an extension has modules, and an error then
 	}
-	return facts.readModules(ctx, root)
+	return f.readModules(ctx, root)
 }
 
 const maxIndexFile = 64 << 20 // Talos' modules.builtin.modinfo has 300 kB

@@ -17,11 +17,9 @@
 package bootasset
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"runtime"
-	"strings"
 
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/check"
@@ -30,8 +28,6 @@ import (
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/format/squashfs"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/graftlinux/graft/internal/survey"
-	"github.com/graftlinux/graft/internal/tree"
 )
 
 // writerVersion changes when the same input gives other bytes than before: it
@@ -72,20 +68,13 @@ type Asset struct {
 	opts       Options
 	settings   settings
 	extensions []*prepared
+	known      known
 	// Findings of the checks, errors included: whether to go on is up to the caller.
 	Findings []check.Finding
 
 	initramfs *sparse.Image // once it is laid out
 	summary   Summary
 	open      []io.Closer // that images are read from
-}
-
-// prepared is an extension with all that is known of it.
-type prepared struct {
-	Extension
-	facts    *survey.Facts
-	metadata extension.Metadata
-	tree     *tree.Tree // opened when it is needed, see Asset.tree
 }
 
 // settings decide the bytes of a layer beside its files.
@@ -116,113 +105,4 @@ func newSettings(v extension.Version, level Level) settings {
 func (s settings) key(what, input string) string {
 	return fmt.Sprintf("%s|v%s|%d.%d.%d|%v.%d|%s|%s", what, writerVersion,
 		s.squashfs.Compression, s.squashfs.Level, s.squashfs.BlockSize, s.segment, s.level, s.libDir, input)
-}
-
-// Prepare looks at the extensions and checks them, one by one, together, and
-// against the base. It reads what is not in the cache and makes nothing yet.
-func Prepare(ctx context.Context, opts Options) (*Asset, error) {
-	if opts.Progress == nil {
-		opts.Progress = func(string, int64) (func(int64), func()) { return func(int64) {}, func() {} }
-	}
-	a := &Asset{opts: opts, settings: newSettings(opts.Base.Talos, opts.Level)}
-	var subjects []check.Subject
-	for _, e := range opts.Extensions {
-		if arch := e.Image.Platform().Arch; arch != "" && arch != opts.Base.Arch {
-			return nil, fmt.Errorf("reading extension %s: it is for %s, the base is for %s", e.Source, arch, opts.Base.Arch)
-		}
-		p, err := a.prepare(ctx, e)
-		if err != nil {
-			return nil, fmt.Errorf("reading extension %s: %w", e.Source, err)
-		}
-		a.extensions = append(a.extensions, p)
-		subjects = append(subjects, check.Subject{Source: e.Source, Ref: e.Image.Ref(), Arch: opts.Base.Arch, Facts: p.facts})
-	}
-	against, err := opts.Base.CheckOptions()
-	if err != nil {
-		return nil, err
-	}
-	a.Findings, err = check.Run(subjects, against)
-	return a, err
-}
-
-// prepare finds the facts of an extension: an image that was seen before is
-// known by its digest, and not pulled again.
-func (a *Asset) prepare(ctx context.Context, e Extension) (*prepared, error) {
-	p := &prepared{Extension: e}
-	facts, err := Survey(ctx, a.opts.Cache, e.Image)
-	if err != nil {
-		return nil, err
-	}
-	p.facts = facts
-	if m, _, err := extension.ParseManifest(facts.Manifest); err == nil {
-		p.metadata = m.Metadata
-	}
-	return p, nil
-}
-
-// Survey returns the facts of an image, from the cache if its digest is known
-// there, or the state of its directory.
-func Survey(ctx context.Context, c *cache.Cache, img *oci.Image) (*survey.Facts, error) {
-	id := img.Digest()
-	if id == "" {
-		t, err := img.Tree(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if id = t.Stamp(); id == "" {
-			return survey.Of(ctx, t)
-		}
-	}
-	var facts *survey.Facts
-	key := fmt.Sprintf("facts|v%s|%s|%s", survey.Version, id, img.Platform())
-	err := cache.JSON(ctx, c, key, strings.TrimSpace("facts "+img.Ref()), &facts, func() error {
-		t, err := img.Tree(ctx)
-		if err != nil {
-			return err
-		}
-		facts, err = survey.Of(ctx, t)
-		return err
-	})
-	return facts, err
-}
-
-// name of an extension for people and for its layer.
-func (p *prepared) name() string {
-	switch ref := p.Image.Ref(); {
-	case ref != "":
-		return ref
-	case p.metadata.Name != "":
-		return strings.Trim(p.metadata.Name+"-"+p.metadata.Version, "-")
-	}
-	return p.Source
-}
-
-// open returns the tree of an extension; its image is pulled the first time.
-func (p *prepared) open(ctx context.Context) (*tree.Tree, error) {
-	if p.tree != nil {
-		return p.tree, nil
-	}
-	t, err := p.Image.Tree(ctx)
-	if err != nil {
-		return nil, err
-	}
-	digest, err := t.Digest(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if digest != p.facts.Digest {
-		return nil, fmt.Errorf("reading %s: %w", p.Source, tree.ErrChanged)
-	}
-	p.tree = t
-	return t, nil
-}
-
-// rootEntries are the entries of an extension's rootfs, by path on the node
-// without the leading slash.
-func (p *prepared) rootEntries(fn func(path string, e survey.Entry)) {
-	for _, e := range p.facts.Entries {
-		if path, ok := survey.OnNode(e.Path); ok {
-			fn(path[1:], e)
-		}
-	}
 }

@@ -129,7 +129,7 @@ func (a *Asset) assemble(parts []*made, modules *cache.Blob) error {
 // archiveAlign is where the kernel looks for the next archive, in bytes.
 const archiveAlign = 4
 
-// blobImage is a file of the cache as an image; the kernel can copy it.
+// blobImage is a file of the cache as an image.
 func blobImage(b *cache.Blob) *sparse.Image { return sparse.From(b.File, 0, b.Size) }
 
 // layer is a line of extensions.yaml and the file that it names.
@@ -142,12 +142,12 @@ func (a *Asset) layers(parts []*made, modules *cache.Blob) []layer {
 	var layers []layer
 	for i, p := range a.extensions {
 		blob := parts[i].layer
-		layers = append(layers, layer{extension.Layer{Image: extension.LayerImage(i, p.name()), Digest: blob.Digest, Metadata: p.metadata}, blob})
+		layers = append(layers, layer{extension.Layer{Image: extension.LayerImage(i, p.name()), Digest: blob.Digest, Metadata: p.Metadata}, blob})
 	}
 	if modules != nil {
 		layers = append(layers, layer{extension.Layer{
 			Image: extension.ModulesDepName + ".sqsh", Digest: modules.Digest,
-			Metadata: extension.ModulesDep(a.opts.Base.Initramfs.Releases[0]),
+			Metadata: extension.ModulesDep(a.opts.Base.summary.Releases[0]),
 		}, modules})
 	}
 	return layers

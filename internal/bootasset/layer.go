@@ -48,10 +48,10 @@ func (s settings) partOf(p string) part {
 }
 
 // parts of an extension that are not empty, with a digest of what is in each.
-func (s settings) parts(p *prepared) map[part]string {
+func (s settings) parts(facts *survey.Facts) map[part]string {
 	hashes := map[part]hashWriter{}
 	empty := map[part]bool{}
-	p.rootEntries(func(name string, e survey.Entry) {
+	rootEntries(facts, func(name string, e survey.Entry) {
 		which := s.partOf(name)
 		h, ok := hashes[which]
 		if !ok {
@@ -99,9 +99,8 @@ func (m *made) blobs() (blobs []*cache.Blob) {
 // error it returns those that it has.
 func (a *Asset) make(ctx context.Context, p *prepared) (*made, error) {
 	m := &made{microcode: map[part]*cache.Blob{}}
-	digests := a.settings.parts(p)
 	for _, which := range []part{partLayer, partFirmware, partIntel, partAMD} {
-		digest, ok := digests[which]
+		digest, ok := p.Parts[which]
 		if !ok {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -37,21 +38,36 @@ func readModule(root *squashfs.Reader, name, below string) (kmod.Module, error) 
 // modulesLayer is the layer with the indexes of all modules, those of the base
 // and of the extensions; nil if no extension brings modules.
 func (a *Asset) modulesLayer(ctx context.Context) (*cache.Blob, error) {
-	input, err := a.moduleInfos()
-	if err != nil || input == nil {
-		return nil, err
+	switch {
+	case a.known.ModulesProblem != "":
+		return nil, errors.New(a.known.ModulesProblem)
+	case a.known.Modules == "":
+		return nil, nil
 	}
-	key, err := json.Marshal(input)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(key)
-	label := "modules.dep for " + input.Release
-	return a.opts.Cache.MakeUnverified(ctx, a.settings.key("modules.dep", fmt.Sprintf("%x", sum)), label, func(f *os.File) error {
+	label := "modules.dep for " + a.opts.Base.summary.Releases[0]
+	return a.opts.Cache.MakeUnverified(ctx, a.settings.key("modules.dep", a.known.Modules), label, func(f *os.File) error {
 		_, done := a.opts.Progress(label, 0)
 		defer done()
+		if err := a.surveyAll(ctx); err != nil {
+			return err
+		}
+		input, err := a.moduleInfos(ctx)
+		if err != nil {
+			return err
+		}
 		return a.writeModulesLayer(ctx, f, input)
 	})
+}
+
+// modulesDigest is a digest of what the indexes depend on, "" if there are
+// none to be made.
+func (a *Asset) modulesDigest(ctx context.Context) (string, error) {
+	input, err := a.moduleInfos(ctx)
+	if err != nil || input == nil {
+		return "", err
+	}
+	data, err := json.Marshal(input)
+	return fmt.Sprintf("%x", sha256.Sum256(data)), err
 }
 
 // depmodInput is all that the indexes depend on.
@@ -63,7 +79,7 @@ type depmodInput struct {
 
 // moduleInfos gathers the modules of the base and, over them in the order of
 // the layers, of the extensions.
-func (a *Asset) moduleInfos() (*depmodInput, error) {
+func (a *Asset) moduleInfos(ctx context.Context) (*depmodInput, error) {
 	dirs := map[string]bool{}
 	for _, p := range a.extensions {
 		for _, m := range p.facts.Modules {
@@ -75,7 +91,10 @@ func (a *Asset) moduleInfos() (*depmodInput, error) {
 	if len(dirs) == 0 {
 		return nil, nil
 	}
-	base := &a.opts.Base.Initramfs
+	base, err := a.opts.Base.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if len(base.Releases) != 1 {
 		return nil, fmt.Errorf("making modules.dep: the base has modules for %d kernel releases (%s), wanted is exactly one",
 			len(base.Releases), strings.Join(base.Releases, ", "))
@@ -107,7 +126,10 @@ func (a *Asset) moduleInfos() (*depmodInput, error) {
 }
 
 func (a *Asset) writeModulesLayer(ctx context.Context, f *os.File, input *depmodInput) error {
-	base := &a.opts.Base.Initramfs
+	base, err := a.opts.Base.Facts(ctx)
+	if err != nil {
+		return err
+	}
 	files, _, err := kmod.Depmod(input.Modules, kmod.Options{
 		Order: base.Order, Builtin: base.Builtin, BuiltinModinfo: base.Modinfo, Search: depmodSearch,
 	})

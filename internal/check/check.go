@@ -19,6 +19,10 @@ import (
 	"github.com/graftlinux/graft/internal/tree"
 )
 
+// Version changes when the same facts give other findings: a cache keeps it in
+// its keys.
+const Version = "1"
+
 // Severity says what a finding means.
 type Severity string
 

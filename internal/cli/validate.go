@@ -133,7 +133,7 @@ func (v *validation) options(ctx context.Context, c *cache.Cache) (opts check.Op
 		return opts, err
 	}
 	defer func() { err = errors.Join(err, base.Close()) }()
-	return base.CheckOptions()
+	return base.CheckOptions(ctx)
 }
 
 func printFindings(w io.Writer, findings []check.Finding, format string) error {
