@@ -46,10 +46,12 @@ recipes-all: deps-test build
 test: deps-test base
 	$(GO) test -timeout 40m ./...
 
-# The race detector needs cgo. What test/ starts is no code of this process;
-# -short leaves out long comparisons with judges, which make test has done.
+# The race detector needs cgo, and something to find: packages that start or
+# guard against goroutines. What test/ starts is no code of this process; -short
+# leaves out long comparisons with judges, which make test has done.
 race: deps-test base
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m $$($(GO) list ./... | grep -v /test/)
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m \
+		$$(grep -rlE --include='*.go' 'errgroup|"sync|go func|\.Parallel\(' internal | xargs -n 1 dirname | sort -u | sed 's,^,./,')
 
 FUZZTIME ?= 20s
 fuzz:

@@ -109,7 +109,6 @@ func TestBootAssets(t *testing.T) {
 		{"UKI", []string{a.make(t, "metal.efi", "uki", serial)}},
 		{"ISO by BIOS", []string{iso, "--firmware", "bios"}},
 		{"disk by BIOS", []string{disk, "--firmware", "bios"}},
-		{"packed disk by BIOS", []string{a.make(t, "metal.raw.zst", "metal", serial), "--firmware", "bios"}},
 		{"qcow2 by BIOS", []string{a.make(t, "alibabacloud.qcow2", "alibabacloud", serial), "--firmware", "bios"}},
 		{"initramfs", []string{a.make(t, "initramfs.xz", "initramfs"), "--base", referenceBase}},
 	} {

@@ -40,6 +40,16 @@ func TestDiskFormats(t *testing.T) {
 	}
 }
 
+// TestPackedDisk has zstd unpack what metal machines take.
+func TestPackedDisk(t *testing.T) {
+	zstd := testkit.Judge(t, "zstd")
+	a := newAssets(t)
+	packed := a.make(t, "metal.raw.zst", "metal")
+	back := filepath.Join(t.TempDir(), "back.raw")
+	run(t, nil, zstd, "-q", "-d", packed, "-o", back)
+	run(t, nil, testkit.Judge(t, "cmp"), back, a.make(t, "metal.raw", "metal", "--output-format", "raw"))
+}
+
 // raw makes the disk of a profile as it is, by the profile as a document.
 func (a *assets) raw(t *testing.T, profile, format string) string {
 	t.Helper()
