@@ -74,6 +74,7 @@ type building struct {
 	force        bool
 	alpine       string
 	metadata     string
+	provenance   string
 
 	warned map[string]bool // what was printed
 }
@@ -95,6 +96,7 @@ func (b *building) flags(cmd *cobra.Command) {
 	f.BoolVar(&b.force, "force", false, "write the image although it has errors")
 	f.StringVar(&b.alpine, "alpine-image", "alpine:3.21", "image that packages of the variant alpine start with")
 	f.StringVar(&b.metadata, "metadata-file", "", "file to write digests and findings to, as JSON")
+	f.StringVar(&b.provenance, "provenance", "", "file to write to what the package was made from, as a predicate of SLSA 1.0 (graft attest signs it)")
 	f.StringVar(&b.checks.talos, "talos-version", "", "check for this version of Talos")
 	f.StringVar(&b.checks.base, "base", "", "base image to check against: finds missing libraries and modules for another kernel")
 	f.BoolVar(&b.checks.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
@@ -153,6 +155,8 @@ func (b *building) usage(args []string) error {
 		return fmt.Errorf("--parallel %d: at least one step has to run", b.engine.parallel)
 	case b.name != "" && len(args) != 1:
 		return errors.New("--tag names one image: build one package with it")
+	case b.provenance != "" && len(args) != 1:
+		return errors.New("--provenance is of one package: build one with it")
 	}
 	for _, a := range b.engine.allow {
 		if a != networkHost {

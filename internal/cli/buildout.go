@@ -170,10 +170,26 @@ func (w *work) write(ctx context.Context, o *outcome) error {
 			return err
 		}
 	}
+	if w.provenance != "" {
+		if err := w.writeProvenance(ctx, o); err != nil {
+			return err
+		}
+	}
 	if w.metadata == "" {
 		return nil
 	}
 	return atomicfile.Write(w.metadata, func(f *os.File) error { return printJSON(f, meta) })
+}
+
+func (w *work) writeProvenance(ctx context.Context, o *outcome) error {
+	data, err := o.builder.Provenance(ctx, w.targets[0], w.platforms, w.recipes.args())
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(w.provenance, func(f *os.File) error {
+		_, err := f.Write(append(data, '\n'))
+		return err
+	})
 }
 
 // builtImage is an entry of the metadata file.
