@@ -125,7 +125,8 @@ func (f *imageFlags) inputFlags(cmd *cobra.Command) {
 	fl.StringVar(&f.talos, "talos-version", "", "version whose contracts hold (default: what the base says)")
 	fl.StringVar(&f.Input.BaseInstaller.ImageRef, "base-installer-image", "", "image that an installer is made from")
 	fl.StringArrayVar(&f.extensions, "extension", nil, "extension to add, the lowest layer first (repeat it)")
-	fl.StringArrayVar(&f.extensions, "system-extension-image", nil, "the same, as Talos' imager calls it")
+	// One value has both names: two of their own would each begin anew, and lose what the other had.
+	fl.Var(fl.Lookup("extension").Value, "system-extension-image", "the same, as Talos' imager calls it")
 	fl.StringVar(&f.Input.ImageCache.ImageRef, "image-cache", "", "container images to put into the asset (not supported)")
 	fl.BoolVar(&f.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
 	fl.StringVar(&f.overlay.name, "overlay-name", "", "overlay for a single-board computer (not supported)")
