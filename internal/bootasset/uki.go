@@ -1,11 +1,9 @@
 package bootasset
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
@@ -28,7 +26,7 @@ func (b *builder) uki(ctx context.Context) (*sparse.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := knownSections(program)
+	known, err := uki.KnownSections(program.Sections)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +65,7 @@ func (b *builder) commonSections(ctx context.Context) ([]uki.Section, error) {
 		return nil, err
 	}
 	sections := []uki.Section{text(".osrel", b.plan.OSRelease()), text(".cmdline", []byte(b.plan.Cmdline))}
-	if release := kernelRelease(kernel); release != "" {
+	if release := uki.KernelRelease(kernel); release != "" {
 		sections = append(sections, text(".uname", []byte(release)))
 	}
 	if b.keys != nil {
@@ -102,32 +100,6 @@ func (b *builder) profileSections(known func(string) bool) [][]uki.Section {
 		blocks = append(blocks, block)
 	}
 	return blocks
-}
-
-// maxStub bounds what is read of a stub, in bytes: systemd's have 100 kB.
-const maxStub = 16 << 20
-
-// knownSections tells which sections a stub looks for, by the names that are in
-// it. It measures these and no others: those of systemd 252 know neither .uname
-// nor .sbat nor .profile, those of 254 not the last. A stub that has not even
-// the name .linux is not systemd's, and is taken for one that knows all.
-func knownSections(stub *uki.Image) (func(name string) bool, error) {
-	var data []byte
-	for _, s := range stub.Sections {
-		if int64(len(data))+s.Content.Size() > maxStub {
-			return nil, fmt.Errorf("reading the UKI stub: it has more than %d bytes", maxStub)
-		}
-		part, err := io.ReadAll(s.Content.Reader())
-		if err != nil {
-			return nil, fmt.Errorf("reading the UKI stub: %w", err)
-		}
-		data = append(data, part...)
-	}
-	known := func(name string) bool { return bytes.Contains(data, []byte(name+"\x00")) }
-	if !known(".linux") {
-		known = func(string) bool { return true }
-	}
-	return known, nil
 }
 
 // signPolicies ends each block of a profile, or the only one there is, with the
