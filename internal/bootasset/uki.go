@@ -11,11 +11,6 @@ import (
 	"github.com/graftlinux/graft/internal/secureboot"
 )
 
-// bootPhases are what Talos has told the TPM, by extending register 11, when it
-// unlocks its disks (Talos, internal/pkg/secureboot): a policy is for the value
-// after them.
-var bootPhases = []string{"enter-initrd", "leave-initrd", "enter-machined"}
-
 // uki lays out the unified kernel image of a plan, signed if there are keys.
 func (b *builder) uki(ctx context.Context) (*sparse.Image, error) {
 	stub, err := b.asset.opts.Base.Stub()
@@ -114,7 +109,7 @@ func (b *builder) signPolicies(ctx context.Context, blocks [][]uki.Section, sect
 	for i, profile := range uki.Profiles(sections) {
 		values := map[crypto.Hash][][]byte{}
 		for _, bank := range uki.Banks {
-			value, err := digests.PCR11(profile, bootPhases, bank)
+			value, err := digests.PCR11(profile, secureboot.BootPhases(), bank)
 			if err != nil {
 				return fmt.Errorf("measuring the UKI: %w", err)
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/graftlinux/graft/internal/format/uki"
 	"github.com/graftlinux/graft/internal/format/vhd"
 	"github.com/graftlinux/graft/internal/format/vmdk"
+	"github.com/graftlinux/graft/internal/secureboot"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -525,7 +526,7 @@ func TestOldStub(t *testing.T) {
 	}
 	measured := []uki.Section{all[0], all[1], all[3], all[4]}
 	digests := must[uki.Digests](t)(uki.Digest(anyCtx, measured))
-	want := fmt.Sprintf("%x", must[[]byte](t)(digests.PCR11(measured, BootPhases(), crypto.SHA256)))
+	want := fmt.Sprintf("%x", must[[]byte](t)(digests.PCR11(measured, secureboot.BootPhases(), crypto.SHA256)))
 	a := of(t, must[*sparse.Image](t)(uki.Build(sparse.Bytes(code), all)), Options{})
 	if got := a.Program.Profiles[0].PCR11[0].Value; got != want {
 		t.Errorf("got PCR 11 %s, want %s", got, want)

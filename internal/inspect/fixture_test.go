@@ -200,7 +200,7 @@ func (r release) uki(t testing.TB) *sparse.Image {
 	for i, sections := range uki.Profiles(all) {
 		values := map[crypto.Hash][][]byte{}
 		for _, bank := range uki.Banks {
-			values[bank] = [][]byte{must[[]byte](t)(digests.PCR11(sections, BootPhases(), bank))}
+			values[bank] = [][]byte{must[[]byte](t)(digests.PCR11(sections, secureboot.BootPhases(), bank))}
 		}
 		blocks[i+1] = append(blocks[i+1], section(".pcrsig", string(must[[]byte](t)(secureboot.PCRSignatures(anyCtx, pcr, values)))))
 	}

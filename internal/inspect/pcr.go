@@ -16,8 +16,8 @@ import (
 	"github.com/graftlinux/graft/internal/secureboot"
 )
 
-// PCR is the predicted value of register 11 in a bank, after BootPhases, and
-// whether there is a signature for it.
+// PCR is the predicted value of register 11 in a bank, when Talos unlocks its
+// disks, and whether there is a signature for it.
 type PCR struct {
 	Bank  string `json:"bank" yaml:"bank"`   // sha256
 	Value string `json:"value" yaml:"value"` // hexadecimal
@@ -27,10 +27,6 @@ type PCR struct {
 	Valid  bool   `json:"valid" yaml:"valid"`
 	Key    string `json:"key,omitempty" yaml:"key,omitempty"` // fingerprint of the key that is said to have signed
 }
-
-// BootPhases are those after which Talos unlocks its disks: policies are for
-// the value of register 11 then.
-func BootPhases() []string { return []string{"enter-initrd", "leave-initrd", "enter-machined"} }
 
 // policySignature is an entry of .pcrsig (systemd-measure(1)).
 type policySignature struct {
@@ -49,7 +45,7 @@ func bankName(bank crypto.Hash) string {
 // and looks for its signatures.
 func (i *inspector) pcr11(p *Profile, digests uki.Digests, sections []uki.Section, signatures map[string][]policySignature, key *rsa.PublicKey) error {
 	for _, bank := range uki.Banks {
-		value, err := digests.PCR11(sections, BootPhases(), bank)
+		value, err := digests.PCR11(sections, secureboot.BootPhases(), bank)
 		if err != nil {
 			return err
 		}

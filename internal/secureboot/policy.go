@@ -44,6 +44,11 @@ func (p *pcrSignatures) of(bank crypto.Hash) *[]pcrSignature {
 // kernelPCR is the register into which systemd-stub measures.
 const kernelPCR = 11
 
+// BootPhases are what Talos has told the TPM, by extending register 11, when it
+// unlocks its disks (Talos, internal/pkg/secureboot): a policy is for the value
+// after them.
+func BootPhases() []string { return []string{"enter-initrd", "leave-initrd", "enter-machined"} }
+
 // tpmAlgorithms are the numbers of hashes (TPM_ALG_ID).
 var tpmAlgorithms = map[crypto.Hash]uint16{crypto.SHA256: 0x000b, crypto.SHA384: 0x000c, crypto.SHA512: 0x000d}
 
