@@ -21,7 +21,7 @@ var rows = []struct {
 	packages []string
 	why      string
 }{
-	{[]string{"atomicfile", "filestate", "levenshtein"}, "what every tool needs"},
+	{[]string{"atomicfile", "filestate", "levenshtein", "ctxio"}, "what every tool needs"},
 	{[]string{"format/zstd", "format/sparse"}, "a codec that formats use, and the large files that they describe"},
 	{[]string{
 		"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath",

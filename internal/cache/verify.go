@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/filestate"
 )
 
@@ -75,7 +76,7 @@ func (b *Blob) verify(ctx context.Context) error {
 		return nil
 	}
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, &canceled{ctx, io.NewSectionReader(b.File, 0, b.Size)}, make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(h, ctxio.NewReader(ctx, io.NewSectionReader(b.File, 0, b.Size)), make([]byte, 256<<10)); err != nil {
 		return fmt.Errorf("verifying an entry of the cache: %w", err)
 	}
 	if "sha256:"+hex.EncodeToString(h.Sum(nil)) != b.Digest {
@@ -116,17 +117,4 @@ func (u *unverified) remember(state filestate.State, now time.Time) {
 			return err
 		})
 	}
-}
-
-// canceled ends reading with a context.
-type canceled struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *canceled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/format/compress"
 	"github.com/graftlinux/graft/internal/format/fat"
 	"github.com/graftlinux/graft/internal/format/ova"
@@ -135,7 +136,7 @@ func (m *medium) convert(ctx context.Context, bars *progress, dir string, read f
 func (m *medium) decompress(ctx context.Context, bars *progress, dir string) error {
 	add, done := bars.start("unpacking "+m.name, m.size)
 	defer done()
-	packed := &meteredReader{ctx: ctx, r: io.NewSectionReader(m.ReaderAt, 0, m.size), add: add}
+	packed := &meteredReader{ctxio.NewReader(ctx, io.NewSectionReader(m.ReaderAt, 0, m.size)), add}
 	r, _, err := compress.NewReader(packed, maxDisk)
 	if err != nil {
 		return err
@@ -146,17 +147,13 @@ func (m *medium) decompress(ctx context.Context, bars *progress, dir string) err
 	})
 }
 
-// meteredReader tells how much was read, and ends with its context.
+// meteredReader tells how much was read.
 type meteredReader struct {
-	ctx context.Context
 	r   io.Reader
 	add func(int64)
 }
 
 func (m *meteredReader) Read(p []byte) (int, error) {
-	if err := m.ctx.Err(); err != nil {
-		return 0, err
-	}
 	n, err := m.r.Read(p)
 	m.add(int64(n))
 	return n, err

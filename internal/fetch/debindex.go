@@ -19,6 +19,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 const (
@@ -199,7 +200,7 @@ func (c *call) index(ctx context.Context, label, sha256 string, open func() (*ca
 		if err != nil {
 			return fmt.Errorf("unpacking it: %w", err)
 		}
-		return writeIndex(dst, &limited{r: ctxReader{ctx, r}, left: maxIndex})
+		return writeIndex(dst, &limited{r: ctxio.NewReader(ctx, r), left: maxIndex})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the index of %s: %w", label, err)
@@ -242,17 +243,4 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	l.left -= int64(n)
 	return n, err
-}
-
-// ctxReader ends with its context.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r ctxReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

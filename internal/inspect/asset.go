@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -230,24 +231,11 @@ func (i *inspector) digest(r io.ReaderAt, size int64) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	n, err := io.Copy(h, &withContext{i.ctx, io.NewSectionReader(r, 0, size)})
+	n, err := io.Copy(h, ctxio.NewReader(i.ctx, io.NewSectionReader(r, 0, size)))
 	if err == nil && n < size {
 		err = io.ErrUnexpectedEOF
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil)), err
-}
-
-// withContext ends reading when a context ends.
-type withContext struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *withContext) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }
 
 // readSmall reads the whole of a content that has at most limit bytes.

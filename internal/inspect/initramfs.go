@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
 	"github.com/graftlinux/graft/internal/format/squashfs"
@@ -70,7 +71,7 @@ func (i *inspector) initramfs(f io.ReaderAt, size int64) (*Initramfs, error) {
 		return nil, err
 	}
 	r := &reader{report: &Initramfs{Size: size}, inspector: i, images: map[string]layerImage{}}
-	archives := cpio.NewInitramfsReader(&withContext{i.ctx, io.NewSectionReader(f, 0, size)})
+	archives := cpio.NewInitramfsReader(ctxio.NewReader(i.ctx, io.NewSectionReader(f, 0, size)))
 	archives.MaxUnpacked = min(max(i.left, 1), cpio.DefaultMaxUnpacked)
 	if err := r.all(archives); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/format/squashfs"
 )
 
@@ -85,6 +86,6 @@ func (i *inspector) sum(f *squashfs.File) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	_, err = io.Copy(h, &withContext{i.ctx, content})
+	_, err = io.Copy(h, ctxio.NewReader(i.ctx, content))
 	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, content.Close())
 }

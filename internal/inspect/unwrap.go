@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/format/compress"
 	"github.com/graftlinux/graft/internal/format/ova"
 	"github.com/graftlinux/graft/internal/format/qcow2"
@@ -129,7 +130,7 @@ func (i *inspector) unpack(w *wrapped) error {
 	if err := os.Remove(f.Name()); err != nil {
 		return err
 	}
-	size, err := sparse.Fill(f, &withContext{i.ctx, r}, min(i.left, maxData))
+	size, err := sparse.Fill(f, ctxio.NewReader(i.ctx, r), min(i.left, maxData))
 	if err != nil {
 		return fmt.Errorf("unpacking: %w", err)
 	}

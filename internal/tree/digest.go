@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -54,7 +55,7 @@ func (n *Node) hash(ctx context.Context) error {
 	buf := hashBuffers.Get().(*[128 << 10]byte)
 	defer hashBuffers.Put(buf)
 	h := sha256.New()
-	size, err := io.CopyBuffer(onlyWriter{h}, &canceled{ctx, io.LimitReader(r, n.Size+1)}, buf[:])
+	size, err := io.CopyBuffer(onlyWriter{h}, ctxio.NewReader(ctx, io.LimitReader(r, n.Size+1)), buf[:])
 	if err != nil {
 		return err
 	}
@@ -63,20 +64,6 @@ func (n *Node) hash(ctx context.Context) error {
 	}
 	n.sum = (*[32]byte)(h.Sum(nil))
 	return nil
-}
-
-// canceled is a reader that ends with its context: hashing a large file takes
-// long.
-type canceled struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *canceled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // onlyWriter hides ReadFrom, so that io.CopyBuffer uses its buffer.
