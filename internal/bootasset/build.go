@@ -35,6 +35,7 @@ type builder struct {
 	keys  *Keys
 	epoch time.Time
 
+	grub     map[string]*grubFiles // by platform, once they are open
 	warnings []string
 }
 
@@ -44,7 +45,7 @@ func (a *Asset) Build(ctx context.Context, plan *profile.Plan, keys *Keys, epoch
 	if epoch.IsZero() {
 		epoch = time.Unix(0, 0)
 	}
-	b := &builder{asset: a, plan: plan, keys: keys, epoch: epoch.UTC().Truncate(time.Second)}
+	b := &builder{asset: a, plan: plan, keys: keys, epoch: epoch.UTC().Truncate(time.Second), grub: map[string]*grubFiles{}}
 	out := &Output{}
 	var err error
 	if plan.Profile.Output.Kind == profile.Installer {

@@ -217,11 +217,11 @@ func (b *builder) biosBoot(ctx context.Context, p *gpt.Partition, sector int) ([
 	if err != nil {
 		return nil, nil, err
 	}
-	var code []byte
-	err = b.withGRUB(ctx, grubBIOS, func(files fs.FS) (err error) {
-		code, core, err = grub.InstallDisk(files, core, uint64(p.Offset)/uint64(sector), sector)
-		return err
-	})
+	files, err := b.grubFiles(ctx, grubBIOS)
+	if err != nil {
+		return nil, nil, err
+	}
+	code, core, err := grub.InstallDisk(files, core, uint64(p.Offset)/uint64(sector), sector)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -233,11 +233,7 @@ func (b *builder) biosBoot(ctx context.Context, p *gpt.Partition, sector int) ([
 
 // boot is the partition with kernels and menu that GRUB reads.
 func (b *builder) boot(ctx context.Context, p *gpt.Partition, sector int) (*sparse.Image, error) {
-	kernel, err := b.kernel(ctx)
-	if err != nil {
-		return nil, err
-	}
-	initramfs, _, err := b.asset.Initramfs(ctx)
+	kernel, initramfs, err := b.payload(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -37,9 +37,7 @@ var grubPackages = map[string]string{grubBIOS: "grub-pc-bin", "x86_64-efi": "gru
 // grubFiles is a directory of GRUB's files for a platform.
 type grubFiles struct {
 	fs.FS
-	// digest identifies what is in it; "" for a directory of the user's.
-	digest string
-	close  func() error
+	blob *cache.Blob // that has them all; nil for a directory of the user's
 }
 
 // openGRUB finds GRUB's files for a platform, such as i386-pc for BIOS: the
@@ -52,7 +50,7 @@ func (b *Base) openGRUB(ctx context.Context, c *cache.Cache, platform string) (*
 		}
 		if info.IsDir() {
 			if files := grubOfDir(own, platform); files != nil {
-				return &grubFiles{FS: files, close: func() error { return nil }}, nil
+				return &grubFiles{FS: files}, nil
 			}
 			continue
 		}
@@ -73,7 +71,7 @@ func unzip(ctx context.Context, blob *cache.Blob, err error) (*grubFiles, error)
 	if err := errors.Join(blob.Verify(ctx), err); err != nil {
 		return nil, errors.Join(err, blob.Close())
 	}
-	return &grubFiles{files, blob.Digest, blob.Close}, nil
+	return &grubFiles{files, blob}, nil
 }
 
 // grubMaker makes a program of GRUB's files.
@@ -82,15 +80,14 @@ type grubMaker func(files fs.FS, o grub.Options) ([]byte, error)
 // grubProgram makes a core image or an EFI program of GRUB, or finds it in the
 // cache: packing it is most of the work of a disk image.
 func (b *builder) grubProgram(ctx context.Context, platform, what string, o grub.Options, make grubMaker) ([]byte, error) {
-	files, err := b.asset.opts.Base.openGRUB(ctx, b.asset.opts.Cache, platform)
+	files, err := b.grubFiles(ctx, platform)
 	if err != nil {
-		return nil, fmt.Errorf("reading GRUB's files: %w", err)
+		return nil, err
 	}
-	defer files.close()
-	if files.digest == "" {
+	if files.blob == nil {
 		return make(files, o)
 	}
-	key := fmt.Sprintf("grub-%s|v%s|%s|%q|%s|%s", what, writerVersion, o.Prefix, o.Config, strings.Join(o.Modules, ","), files.digest)
+	key := fmt.Sprintf("grub-%s|v%s|%s|%q|%s|%s", what, writerVersion, o.Prefix, o.Config, strings.Join(o.Modules, ","), files.blob.Digest)
 	blob, err := b.asset.opts.Cache.Make(ctx, key, "GRUB for "+what, func(f *os.File) error {
 		program, err := make(files, o)
 		if err == nil {
@@ -105,14 +102,20 @@ func (b *builder) grubProgram(ctx context.Context, platform, what string, o grub
 	return io.ReadAll(blob)
 }
 
-// withGRUB opens GRUB's files for a function.
-func (b *builder) withGRUB(ctx context.Context, platform string, use func(fs.FS) error) error {
+// grubFiles opens GRUB's files for a platform, once. The asset closes them.
+func (b *builder) grubFiles(ctx context.Context, platform string) (*grubFiles, error) {
+	if files := b.grub[platform]; files != nil {
+		return files, nil
+	}
 	files, err := b.asset.opts.Base.openGRUB(ctx, b.asset.opts.Cache, platform)
 	if err != nil {
-		return fmt.Errorf("reading GRUB's files: %w", err)
+		return nil, fmt.Errorf("reading GRUB's files: %w", err)
 	}
-	defer files.close()
-	return use(files)
+	if files.blob != nil {
+		b.asset.open = append(b.asset.open, files.blob)
+	}
+	b.grub[platform] = files
+	return files, nil
 }
 
 // checkGRUB refuses what a person names as GRUB and is none of its directories.

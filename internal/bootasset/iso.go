@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/graftlinux/graft/internal/format/fat"
 	"github.com/graftlinux/graft/internal/format/grub"
@@ -66,11 +65,7 @@ const isoPrefix = "/boot/grub"
 
 // isoGRUB adds what GRUB starts, and GRUB for machines with a BIOS.
 func (b *builder) isoGRUB(ctx context.Context, o *iso.Options) error {
-	kernel, err := b.kernel(ctx)
-	if err != nil {
-		return err
-	}
-	initramfs, _, err := b.asset.Initramfs(ctx)
+	kernel, initramfs, err := b.payload(ctx)
 	if err != nil {
 		return err
 	}
@@ -97,10 +92,10 @@ func (b *builder) isoBIOS(ctx context.Context) (*iso.BIOSBoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	boot := &iso.BIOSBoot{Image: sparse.Bytes(core), InfoTable: true, GRUB2Info: true}
-	err = b.withGRUB(ctx, grubBIOS, func(files fs.FS) (err error) {
-		boot.GRUB2MBR, err = grub.HybridMBR(files)
-		return err
-	})
-	return boot, err
+	files, err := b.grubFiles(ctx, grubBIOS)
+	if err != nil {
+		return nil, err
+	}
+	mbr, err := grub.HybridMBR(files)
+	return &iso.BIOSBoot{Image: sparse.Bytes(core), InfoTable: true, GRUB2Info: true, GRUB2MBR: mbr}, err
 }

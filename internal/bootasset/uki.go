@@ -51,11 +51,7 @@ func text(name string, content []byte) uki.Section {
 // commonSections are those that all profiles share, in the order of Talos'
 // imager.
 func (b *builder) commonSections(ctx context.Context) ([]uki.Section, error) {
-	kernel, err := b.kernel(ctx)
-	if err != nil {
-		return nil, err
-	}
-	initramfs, _, err := b.asset.Initramfs(ctx)
+	kernel, initramfs, err := b.payload(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -130,6 +126,15 @@ func (b *builder) signed(ctx context.Context, program *sparse.Image) (*sparse.Im
 		return program, nil
 	}
 	return secureboot.Sign(ctx, program, b.keys.Program)
+}
+
+// payload is what every boot loader starts in the end.
+func (b *builder) payload(ctx context.Context) (kernel, initramfs *sparse.Image, err error) {
+	if kernel, err = b.kernel(ctx); err != nil {
+		return nil, nil, err
+	}
+	initramfs, _, err = b.asset.Initramfs(ctx)
+	return kernel, initramfs, err
 }
 
 // kernel is the base's, signed if it is an EFI program: with Secure Boot,
