@@ -22,7 +22,7 @@ var rows = []struct {
 	why      string
 }{
 	{[]string{"atomicfile", "filestate", "levenshtein", "ctxio"}, "what every tool needs"},
-	{[]string{"format/zstd", "format/sparse"}, "a codec that formats use, and the large files that they describe"},
+	{[]string{"format/readfs", "format/zstd", "format/sparse"}, "what formats share: file systems, a codec, large files"},
 	{[]string{
 		"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath",
 		"format/gpt", "format/fat", "format/iso", "format/uki", "format/xfs", "format/grub", "format/meta",

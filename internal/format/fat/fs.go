@@ -1,11 +1,10 @@
 package fat
 
 import (
-	"errors"
-	"io"
 	"io/fs"
 	"strings"
-	"time"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 // A Reader is a file system of the standard library.
@@ -22,9 +21,9 @@ func (r *Reader) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	if f.mode.IsDir() {
-		return &openDir{file: f, rest: f.children}, nil
+		return readfs.Dir(f.info(), f.entries), nil
 	}
-	return openFile{f.content.Reader(), f}, nil
+	return readfs.File(f.info(), f.content.Reader()), nil
 }
 
 // ReadDir implements [fs.ReadDirFS].
@@ -34,9 +33,9 @@ func (r *Reader) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	if !f.mode.IsDir() {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: readfs.ErrNotDir}
 	}
-	return entries(f.children), nil
+	return f.entries()
 }
 
 // Stat implements [fs.StatFS].
@@ -45,7 +44,7 @@ func (r *Reader) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileInfo{f}, nil
+	return f.info(), nil
 }
 
 func (r *Reader) find(op, name string) (*file, error) {
@@ -63,58 +62,14 @@ func (r *Reader) find(op, name string) (*file, error) {
 	return f, nil
 }
 
-// fileInfo makes a file an [fs.FileInfo] and an [fs.DirEntry].
-type fileInfo struct{ f *file }
+func (f *file) info() readfs.Info {
+	return readfs.Header{Name: f.name, Size: f.size, Mode: f.mode, ModTime: f.modTime}.Info()
+}
 
-func (i fileInfo) Name() string               { return i.f.name }
-func (i fileInfo) Size() int64                { return i.f.size }
-func (i fileInfo) Mode() fs.FileMode          { return i.f.mode }
-func (i fileInfo) Type() fs.FileMode          { return i.f.mode.Type() }
-func (i fileInfo) ModTime() time.Time         { return i.f.modTime }
-func (i fileInfo) IsDir() bool                { return i.f.mode.IsDir() }
-func (i fileInfo) Sys() any                   { return nil }
-func (i fileInfo) Info() (fs.FileInfo, error) { return i, nil }
-
-func entries(files []*file) []fs.DirEntry {
-	list := make([]fs.DirEntry, len(files))
-	for i, f := range files {
-		list[i] = fileInfo{f}
+func (f *file) entries() ([]fs.DirEntry, error) {
+	list := make([]fs.DirEntry, len(f.children))
+	for i, c := range f.children {
+		list[i] = c.info()
 	}
-	return list
-}
-
-// openFile is an open regular file.
-type openFile struct {
-	*io.SectionReader
-	file *file
-}
-
-func (f openFile) Stat() (fs.FileInfo, error) { return fileInfo{f.file}, nil }
-func (f openFile) Close() error               { return nil }
-
-// openDir is an open directory.
-type openDir struct {
-	file *file
-	rest []*file // what ReadDir has not returned yet
-}
-
-func (d *openDir) Stat() (fs.FileInfo, error) { return fileInfo{d.file}, nil }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.file.name, Err: errors.New("is a directory")}
-}
-
-// ReadDir implements [fs.ReadDirFile].
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if n > 0 && len(d.rest) == 0 {
-		return nil, io.EOF
-	}
-	if n <= 0 {
-		n = len(d.rest)
-	}
-	n = min(n, len(d.rest))
-	head := d.rest[:n]
-	d.rest = d.rest[n:]
-	return entries(head), nil
+	return list, nil
 }

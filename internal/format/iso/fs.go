@@ -1,12 +1,11 @@
 package iso
 
 import (
-	"errors"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
-	"time"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 // A Reader is a file system of the standard library.
@@ -24,11 +23,11 @@ func (r *Reader) Open(name string) (fs.File, error) {
 	}
 	switch {
 	case e.mode.IsDir():
-		return &openDir{entry: e}, nil
+		return readfs.Dir(e.info(), e.entries), nil
 	case e.mode.IsRegular():
-		return openFile{e.content.Reader(), e}, nil
+		return readfs.File(e.info(), e.content.Reader()), nil
 	}
-	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file or a directory")}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: readfs.ErrNotFile}
 }
 
 // ReadDir implements [fs.ReadDirFS].
@@ -38,9 +37,9 @@ func (r *Reader) ReadDir(name string) ([]fs.DirEntry, error) {
 		return nil, err
 	}
 	if !e.mode.IsDir() {
-		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: readfs.ErrNotDir}
 	}
-	return (&openDir{entry: e}).ReadDir(-1)
+	return e.entries()
 }
 
 // Stat implements [fs.StatFS].
@@ -49,7 +48,7 @@ func (r *Reader) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileInfo{e}, nil
+	return e.info(), nil
 }
 
 func (r *Reader) find(op, name string) (*entry, error) {
@@ -69,59 +68,18 @@ func (r *Reader) find(op, name string) (*entry, error) {
 	return e, nil
 }
 
-// fileInfo makes an entry an [fs.FileInfo] and, as it needs no more, an [fs.DirEntry].
-type fileInfo struct{ e *entry }
-
-func (i fileInfo) Name() string               { return i.e.name }
-func (i fileInfo) Mode() fs.FileMode          { return i.e.mode }
-func (i fileInfo) Type() fs.FileMode          { return i.e.mode.Type() }
-func (i fileInfo) ModTime() time.Time         { return i.e.modTime }
-func (i fileInfo) IsDir() bool                { return i.e.mode.IsDir() }
-func (i fileInfo) Sys() any                   { return nil }
-func (i fileInfo) Info() (fs.FileInfo, error) { return i, nil }
-
-func (i fileInfo) Size() int64 {
-	if i.e.content == nil {
-		return 0
+func (e *entry) info() readfs.Info {
+	h := readfs.Header{Name: e.name, Mode: e.mode, ModTime: e.modTime}
+	if e.content != nil {
+		h.Size = e.content.Size()
 	}
-	return i.e.content.Size()
+	return h.Info()
 }
 
-// openFile is an open regular file.
-type openFile struct {
-	*io.SectionReader
-	entry *entry
-}
-
-func (f openFile) Stat() (fs.FileInfo, error) { return fileInfo{f.entry}, nil }
-func (f openFile) Close() error               { return nil }
-
-// openDir is an open directory.
-type openDir struct {
-	entry *entry
-	done  int // entries that ReadDir has returned
-}
-
-func (d *openDir) Stat() (fs.FileInfo, error) { return fileInfo{d.entry}, nil }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.entry.name, Err: errors.New("is a directory")}
-}
-
-// ReadDir implements [fs.ReadDirFile].
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	left := d.entry.children[d.done:]
-	if n > 0 && len(left) == 0 {
-		return nil, io.EOF
-	}
-	if n > 0 {
-		left = left[:min(n, len(left))]
-	}
-	d.done += len(left)
-	list := make([]fs.DirEntry, len(left))
-	for i, e := range left {
-		list[i] = fileInfo{e}
+func (e *entry) entries() ([]fs.DirEntry, error) {
+	list := make([]fs.DirEntry, len(e.children))
+	for i, c := range e.children {
+		list[i] = c.info()
 	}
 	return list, nil
 }

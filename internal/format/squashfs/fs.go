@@ -7,7 +7,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
-	"time"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 // A Reader is a file system of the standard library, with symbolic links.
@@ -26,12 +27,12 @@ func (r *Reader) Open(name string) (fs.File, error) {
 	}
 	switch f.typ {
 	case typeDir:
-		return &openDir{file: f}, nil
+		return readfs.Dir(f.info(), f.list), nil
 	case typeFile:
 		rc, err := f.Open()
 		return openFile{rc, f}, err
 	}
-	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file or a directory")}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: readfs.ErrNotFile}
 }
 
 // ReadDir implements [fs.ReadDirFS].
@@ -40,8 +41,7 @@ func (r *Reader) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &openDir{file: f}
-	return d.ReadDir(-1)
+	return f.list()
 }
 
 // Stat implements [fs.StatFS]. It follows symbolic links.
@@ -50,7 +50,7 @@ func (r *Reader) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileInfo{f}, nil
+	return f.info(), nil
 }
 
 // Lstat implements [fs.ReadLinkFS]: like Stat, but it does not follow a
@@ -60,7 +60,7 @@ func (r *Reader) Lstat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileInfo{f}, nil
+	return f.info(), nil
 }
 
 // ReadLink implements [fs.ReadLinkFS].
@@ -118,70 +118,29 @@ func (r *Reader) walkPath(name string, last bool) (*File, error) {
 	return f, nil
 }
 
-// fileInfo makes a File an [fs.FileInfo] and, as it needs no more, an [fs.DirEntry].
-type fileInfo struct{ f *File }
-
-func (i fileInfo) Name() string               { return path.Base(i.f.Name) }
-func (i fileInfo) Size() int64                { return i.f.Size }
-func (i fileInfo) Mode() fs.FileMode          { return i.f.Mode }
-func (i fileInfo) Type() fs.FileMode          { return i.f.Mode.Type() }
-func (i fileInfo) ModTime() time.Time         { return i.f.ModTime }
-func (i fileInfo) IsDir() bool                { return i.f.Mode.IsDir() }
-func (i fileInfo) Sys() any                   { return &i.f.Header }
-func (i fileInfo) Info() (fs.FileInfo, error) { return i, nil }
-
 // openFile is an open regular file.
 type openFile struct {
 	io.ReadCloser
 	file *File
 }
 
-func (f openFile) Stat() (fs.FileInfo, error) { return fileInfo{f.file}, nil }
+func (f openFile) Stat() (fs.FileInfo, error) { return f.file.info(), nil }
 
-// openDir is an open directory.
-type openDir struct {
-	file    *File
-	entries []fs.DirEntry
-	read    bool // entries holds what ReadDir has not returned yet
+func (f *File) info() readfs.Info {
+	return readfs.Header{Name: path.Base(f.Name), Size: f.Size, Mode: f.Mode, ModTime: f.ModTime, Sys: &f.Header}.Info()
 }
 
-func (d *openDir) Stat() (fs.FileInfo, error) { return fileInfo{d.file}, nil }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.file.Name, Err: errors.New("is a directory")}
-}
-
-// ReadDir implements [fs.ReadDirFile].
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if !d.read {
-		if err := d.readAll(); err != nil {
+// list returns what is in a directory.
+func (f *File) list() (all []fs.DirEntry, err error) {
+	for e, err := range f.r.entries(f) {
+		if err != nil {
 			return nil, err
 		}
-	}
-	if n <= 0 {
-		n = len(d.entries)
-	} else if len(d.entries) == 0 {
-		return nil, io.EOF
-	}
-	n = min(n, len(d.entries))
-	head := d.entries[:n:n]
-	d.entries = d.entries[n:]
-	return head, nil
-}
-
-func (d *openDir) readAll() error {
-	r := d.file.r
-	for e, err := range r.entries(d.file) {
+		child, err := f.r.child(f, e)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("reading directory %q: %w", f.Name, err)
 		}
-		f, err := r.child(d.file, e)
-		if err != nil {
-			return fmt.Errorf("reading directory %q: %w", d.file.Name, err)
-		}
-		d.entries = append(d.entries, fileInfo{f})
+		all = append(all, child.info())
 	}
-	d.read = true
-	return nil
+	return all, nil
 }

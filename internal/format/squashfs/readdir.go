@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 // A dirRef says where the listing of a directory is.
@@ -41,7 +43,7 @@ func (r *Reader) entries(dir *File) iter.Seq2[dirEntry, error] {
 func (r *Reader) readListing(dir *File, yield func(dirEntry) bool) error {
 	d := dir.dir
 	if dir.typ != typeDir {
-		return errors.New("not a directory")
+		return readfs.ErrNotDir
 	}
 	if d.size <= dirSizeBias {
 		return nil

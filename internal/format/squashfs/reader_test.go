@@ -12,6 +12,8 @@ import (
 	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 func TestFS(t *testing.T) {
@@ -68,11 +70,10 @@ func (o onlyReal) ReadDir(name string) ([]fs.DirEntry, error) {
 
 func (o onlyReal) Open(name string) (fs.File, error) {
 	f, err := o.Reader.Open(name)
-	if d, ok := f.(*openDir); ok && name == "." {
-		d.entries, err = o.ReadDir(name)
-		d.read = true
+	if name != "." || err != nil {
+		return f, err
 	}
-	return f, err
+	return readfs.Dir(o.root.info(), func() ([]fs.DirEntry, error) { return o.ReadDir(name) }), nil
 }
 
 func TestLookup(t *testing.T) {

@@ -1,13 +1,13 @@
 package xfs
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
 	"strings"
-	"time"
+
+	"github.com/graftlinux/graft/internal/format/readfs"
 )
 
 var (
@@ -22,26 +22,26 @@ func (r *Reader) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
-	info := fileInfo{path.Base(name), f}
+	info := f.info(path.Base(name))
 	switch f.mode().Type() {
 	case fs.ModeDir:
-		return &openDir{r: r, fileInfo: info}, nil
+		return readfs.Dir(info, func() ([]fs.DirEntry, error) { return r.dirEntries(f) }), nil
 	case 0:
 		extents, err := r.extents(f)
 		if err != nil {
 			return nil, &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("inode %d: %w", f.Number, err)}
 		}
 		c := &content{r: r, extents: extents, size: int64(f.Size)}
-		return openFile{io.NewSectionReader(c, 0, c.size), info}, nil
+		return readfs.File(info, io.NewSectionReader(c, 0, c.size)), nil
 	}
-	return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("not a regular file or a directory")}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: readfs.ErrNotFile}
 }
 
 // ReadDir implements [fs.ReadDirFS].
 func (r *Reader) ReadDir(name string) ([]fs.DirEntry, error) {
 	f, err := r.lookup(name)
 	if err == nil && !f.mode().IsDir() {
-		err = errNotDir
+		err = readfs.ErrNotDir
 	}
 	var entries []fs.DirEntry
 	if err == nil {
@@ -59,10 +59,8 @@ func (r *Reader) Stat(name string) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: name, Err: err}
 	}
-	return fileInfo{path.Base(name), f}, nil
+	return f.info(path.Base(name)), nil
 }
-
-var errNotDir = errors.New("not a directory")
 
 // lookup finds a file by path.
 func (r *Reader) lookup(name string) (*file, error) {
@@ -144,61 +142,9 @@ func (n nameEntry) Info() (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileInfo{n.e.name, f}, nil
+	return f.info(n.e.name), nil
 }
 
-// fileInfo is an [fs.FileInfo].
-type fileInfo struct {
-	name string
-	file *file
-}
-
-func (i fileInfo) Name() string               { return i.name }
-func (i fileInfo) Size() int64                { return int64(i.file.Size) }
-func (i fileInfo) Mode() fs.FileMode          { return i.file.mode() }
-func (i fileInfo) ModTime() time.Time         { return i.file.modTime() }
-func (i fileInfo) IsDir() bool                { return i.file.mode().IsDir() }
-func (i fileInfo) Sys() any                   { return nil }
-func (i fileInfo) Stat() (fs.FileInfo, error) { return i, nil }
-func (i fileInfo) Close() error               { return nil }
-func (i fileInfo) String() string             { return fs.FormatFileInfo(i) }
-
-// openFile is an open regular file.
-type openFile struct {
-	*io.SectionReader
-	info fileInfo
-}
-
-func (f openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
-func (f openFile) Close() error               { return nil }
-
-// openDir is an open directory.
-type openDir struct {
-	r *Reader
-	fileInfo
-	entries []fs.DirEntry
-	read    bool // entries holds what ReadDir has not returned yet
-}
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("is a directory")}
-}
-
-// ReadDir implements [fs.ReadDirFile].
-func (d *openDir) ReadDir(n int) (head []fs.DirEntry, err error) {
-	if !d.read {
-		if d.entries, err = d.r.dirEntries(d.file); err != nil {
-			return nil, &fs.PathError{Op: "readdir", Path: d.name, Err: err}
-		}
-		d.read = true
-	}
-	if n > 0 && len(d.entries) == 0 {
-		return nil, io.EOF
-	}
-	if n <= 0 {
-		n = len(d.entries)
-	}
-	n = min(n, len(d.entries))
-	head, d.entries = d.entries[:n:n], d.entries[n:]
-	return head, nil
+func (f *file) info(name string) readfs.Info {
+	return readfs.Header{Name: name, Size: int64(f.Size), Mode: f.mode(), ModTime: f.modTime()}.Info()
 }

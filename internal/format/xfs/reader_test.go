@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/graftlinux/graft/internal/format/readfs"
 	"github.com/graftlinux/graft/internal/format/sparse"
 )
 
@@ -76,8 +77,8 @@ func TestNotThere(t *testing.T) {
 			t.Errorf("%q: got %v, want %v", name, err, fs.ErrInvalid)
 		}
 	}
-	if _, err := r.ReadDir("grub/grub.cfg"); !errors.Is(err, errNotDir) {
-		t.Errorf("got %v, want %v", err, errNotDir)
+	if _, err := r.ReadDir("grub/grub.cfg"); !errors.Is(err, readfs.ErrNotDir) {
+		t.Errorf("got %v, want %v", err, readfs.ErrNotDir)
 	}
 }
 
