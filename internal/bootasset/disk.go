@@ -41,9 +41,11 @@ func (b *builder) disk(ctx context.Context) (*sparse.Image, error) {
 	case profile.DiskRaw:
 		return raw, nil
 	case profile.DiskQCOW2:
-		return qcow2.Encode(raw, qcow2.Options{ClusterSize: b.plan.ClusterSize})
+		return qcow2.Encode(raw, b.plan.QCOW2)
 	case profile.DiskVHD:
-		return vhd.Encode(raw, vhd.Options{Fixed: b.plan.FixedVHD, ForceSize: b.plan.ExactVHD, Label: diskName, Time: b.vhdTime()})
+		o := b.plan.VHD
+		o.Label, o.Time = diskName, b.vhdTime()
+		return vhd.Encode(raw, o)
 	case profile.DiskOVA:
 		return b.ova(ctx, raw)
 	default:

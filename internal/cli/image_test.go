@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -30,6 +31,7 @@ import (
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/squashfs"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/secureboot"
 	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/graftlinux/graft/internal/tree"
 )
@@ -332,5 +334,22 @@ func judgeIndex(t *testing.T, index v1.ImageIndex) {
 	}
 	if d := cmp.Diff(want, files); d != "" {
 		t.Errorf("images (-want +got):\n%s", d)
+	}
+}
+
+// TestExpiredKeys: firmware does not mind the age of a certificate, so it is for
+// the person to judge.
+func TestExpiredKeys(t *testing.T) {
+	_, base := installerPlace(t)
+	dir := t.TempDir()
+	then := time.Date(2024, 1, 2, 0, 0, 0, 0, time.UTC)
+	if _, err := secureboot.GenerateKeys(t.Context(), dir, "old", then, then.AddDate(1, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	args := []string{"image", "secureboot-metal-uki", "--base", base, "--secureboot-keys", dir, "-o", filepath.Join(dir, "uki.efi")}
+	code := Run(t.Context(), args, Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
+	if want := "warning: the certificate CN=old has expired on 2025-01-02\n"; code != 0 || !strings.Contains(errs.String(), want) {
+		t.Errorf("exit code %d, %s\nwant %q in it", code, &errs, want)
 	}
 }

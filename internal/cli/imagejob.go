@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/cache"
@@ -258,9 +259,22 @@ func (j *imageJob) layOut(ctx context.Context, m *madeAsset, extensions []bootas
 	}
 	if keys != nil {
 		j.open = append(j.open, keys)
+		j.warnOfAge(keys)
 	}
 	m.out, err = m.asset.Build(ctx, m.plan, keys, epoch)
 	return buildError(err)
+}
+
+// warnOfAge tells of a certificate that is not valid today. Most firmware does
+// not mind; who has to answer for the keys may.
+func (j *imageJob) warnOfAge(keys *bootasset.Keys) {
+	c := keys.Program.Certificate()
+	if c == nil {
+		return
+	}
+	if w := secureboot.Warning(c, time.Now()); w != "" {
+		fmt.Fprintln(j.s.Err, "warning:", w)
+	}
 }
 
 // keysError has the exit code and the hint of what is wrong with keys.

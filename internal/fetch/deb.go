@@ -95,14 +95,6 @@ func (s DebSource) String() string {
 // Key identifies the content.
 func (s DebSource) Key() string { return fileKey(s.SHA256, "") }
 
-// DebArch is what Debian calls an architecture of Go.
-func DebArch(goarch string) string {
-	if name, ok := map[string]string{"386": "i386", "arm": "armhf", "ppc64le": "ppc64el", "mips64le": "mips64el", "loong64": "loong64"}[goarch]; ok {
-		return name
-	}
-	return goarch
-}
-
 // Deb gets a Debian package: exactly that version, with that checksum. Packages
 // that the indexes do not list any more, or not in the suites that apt is set
 // up with, are looked for beside their other versions.

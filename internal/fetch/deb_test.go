@@ -507,12 +507,3 @@ func blob(t testing.TB, c *cache.Cache, data []byte) *cache.Blob {
 	}
 	return b
 }
-
-func TestDebArch(t *testing.T) {
-	t.Parallel()
-	for goarch, want := range map[string]string{"amd64": "amd64", "arm64": "arm64", "386": "i386", "arm": "armhf", "ppc64le": "ppc64el"} {
-		if got := DebArch(goarch); got != want {
-			t.Errorf("%s: got %s, want %s", goarch, got, want)
-		}
-	}
-}

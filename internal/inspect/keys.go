@@ -1,7 +1,6 @@
 package inspect
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -24,9 +23,8 @@ func certificateOf(c *x509.Certificate) *Certificate {
 	if c == nil {
 		return nil
 	}
-	sum := sha256.Sum256(c.Raw)
 	return &Certificate{
-		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Fingerprint: hex.EncodeToString(sum[:]),
+		Subject: c.Subject.String(), Issuer: c.Issuer.String(), Fingerprint: secureboot.Fingerprint(c),
 		NotBefore: c.NotBefore.UTC(), NotAfter: c.NotAfter.UTC(),
 	}
 }

@@ -11,6 +11,7 @@ import (
 	talosmeta "github.com/siderolabs/talos/pkg/machinery/meta"
 	talosplatforms "github.com/siderolabs/talos/pkg/machinery/platforms"
 
+	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/meta"
 )
 
@@ -91,8 +92,8 @@ func TestAgainstTalos(t *testing.T) {
 		if got := defaultsOf(pl); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", version, got, want)
 		}
-		if got := pl.ZstdInitramfs; got != theirs.UseZSTDCompression() {
-			t.Errorf("%s: zstd is %v", version, got)
+		if v, err := extension.ParseVersion("v" + version); err != nil || v.Zstd() != theirs.UseZSTDCompression() {
+			t.Errorf("%s: zstd is %v, %v", version, v.Zstd(), err)
 		}
 		if got, want := q.bootSize(), int64(theirs.PartitionSizes().GrubBootSize()); got != want {
 			t.Errorf("%s: BOOT has %d bytes, want %d", version, got, want)

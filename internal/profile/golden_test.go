@@ -8,6 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/format/qcow2"
+	"github.com/graftlinux/graft/internal/format/vhd"
 )
 
 var versions = []string{"1.5", "1.6", "1.7", "1.8", "1.9", "1.10", "1.11", "1.12", "1.13", "1.14"}
@@ -43,7 +46,7 @@ func listing(pl *Plan) string {
 	if pl.DiskSize > 0 {
 		fmt.Fprintf(&b, " %dMiB/%d", pl.DiskSize/mib, pl.SectorSize)
 	}
-	if s := fmt.Sprint(pl.ClusterSize, pl.FixedVHD, pl.ExactVHD); s != "0 false false" {
+	if pl.QCOW2 != (qcow2.Options{}) || pl.VHD != (vhd.Options{}) {
 		fmt.Fprintf(&b, " (%s)", o.ImageOptions.DiskFormatOptions)
 	}
 	for i, p := range pl.Partitions {

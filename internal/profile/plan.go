@@ -6,6 +6,8 @@ import (
 
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/meta"
+	"github.com/graftlinux/graft/internal/format/qcow2"
+	"github.com/graftlinux/graft/internal/format/vhd"
 )
 
 // Plan is what the builder of an asset has to know.
@@ -22,8 +24,6 @@ type Plan struct {
 	// ArchiveMember is the name that the file has inside of a .tar.gz.
 	ArchiveMember string
 
-	// ZstdInitramfs tells zstd from xz.
-	ZstdInitramfs bool
 	// Cmdline is the kernel command line.
 	Cmdline string
 	// Reset is the entry of the boot menu that wipes the machine; its ID is ""
@@ -50,14 +50,12 @@ type Plan struct {
 	DiskSize, SectorSize int64
 	Partitions           []Partition
 	Meta                 []meta.Value
-	// ClusterSize of qcow2 in bytes; 0 is the format's default.
-	ClusterSize int64
-	// FixedVHD tells a fixed VHD from a dynamic one, and ExactVHD one that keeps
-	// its size from one that is rounded to whole cylinders.
-	FixedVHD, ExactVHD bool
+	// QCOW2 and VHD are about how a disk of that format is written.
+	QCOW2 qcow2.Options
+	VHD   vhd.Options
 
-	// VolumeID of an ISO, and the name of its volume set, "" before Talos 1.8.
-	VolumeID, VolumeSetID string
+	// VolumeID of an ISO.
+	VolumeID string
 
 	// InstallerFiles are the layer that an installer gets.
 	InstallerFiles []InstallerFile
@@ -100,15 +98,13 @@ type InstallerFile struct {
 
 // plan decides for a resolved and valid profile.
 func (p Profile) plan(q Quirks) (*Plan, error) {
-	v, _ := extension.ParseVersion(p.Version) // what is no version is the newest
 	pl := &Plan{
-		Profile:       p,
-		Quirks:        q,
-		Name:          p.fileName(),
-		ZstdInitramfs: v.Zstd(),
-		UKIPath:       "EFI/Linux/Talos-" + p.Version + ".efi",
-		EFIName:       map[string]string{AMD64: "BOOTX64.EFI", ARM64: "BOOTAA64.EFI"}[p.Arch],
-		EnrollKeys:    EnrollOff,
+		Profile:    p,
+		Quirks:     q,
+		Name:       p.fileName(),
+		UKIPath:    "EFI/Linux/Talos-" + p.Version + ".efi",
+		EFIName:    map[string]string{AMD64: "BOOTX64.EFI", ARM64: "BOOTAA64.EFI"}[p.Arch],
+		EnrollKeys: EnrollOff,
 	}
 	pl.File = pl.Name
 	if p.Output.OutFormat != OutRaw {
@@ -203,8 +199,7 @@ func (pl *Plan) planImage() {
 	if o.Bootloader == DualBoot { // the first boot drops one half, and then the value
 		pl.Meta = append(pl.Meta, meta.Value{Key: meta.DiskImageBootloader, Value: string(DualBoot)})
 	}
-	f := parseFormatOptions(o, new(problems))
-	pl.ClusterSize, pl.FixedVHD, pl.ExactVHD = f.clusterSize, f.fixed, f.exactSize
+	pl.QCOW2, pl.VHD, _ = o.formatOptions() // they are valid
 	if p.Secure() && o.SDBootEnrollKeys != "" {
 		pl.enroll(o.SDBootEnrollKeys)
 	}
@@ -223,8 +218,7 @@ func (pl *Plan) planISO() {
 	}
 	pl.VolumeID = "TALOS"
 	if pl.Quirks.has(isoLabel) {
-		pl.VolumeSetID = "Talos-" + p.Version
-		pl.VolumeID = volumeID(pl.VolumeSetID)
+		pl.VolumeID = volumeID("Talos-" + p.Version)
 	}
 }
 
@@ -286,13 +280,6 @@ func (pl *Plan) NeedsUKI() bool {
 
 // NeedsGRUB says whether GRUB is part of the asset.
 func (pl *Plan) NeedsGRUB() bool { return pl.Bootloader == GRUB || pl.Bootloader == DualBoot }
-
-// InBase says whether a file of Input is to be taken from Input.Base: its path
-// is the default one.
-func (pl *Plan) InBase(f FileAsset) bool {
-	d := defaultInput(pl.Profile.Arch)
-	return f == d.Kernel || f == d.Initramfs || f == d.SDStub || f == d.SDBoot
-}
 
 // OSRelease is the file os-release that a UKI tells about itself (Talos,
 // pkg/machinery/constants).

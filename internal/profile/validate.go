@@ -1,11 +1,14 @@
 package profile
 
 import (
+	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/graftlinux/graft/internal/format/qcow2"
+	"github.com/graftlinux/graft/internal/format/vhd"
 )
 
 const (
@@ -193,7 +196,7 @@ func (p Profile) validateImage(q Quirks, ps *problems) {
 	const key = "output.imageOptions"
 	oneOf(ps, key+".diskFormat", o.DiskFormat, DiskRaw, DiskQCOW2, DiskVHD, DiskOVA)
 	oneOf(ps, key+".sdBootEnrollKeys", o.SDBootEnrollKeys, EnrollIfSafe, EnrollManual, EnrollForce, EnrollOff)
-	parseFormatOptions(o, ps)
+	o.validateFormatOptions(ps, key+".diskFormatOptions")
 	switch {
 	case o.DiskSectorSize != 0 && o.DiskSectorSize != 512 && o.DiskSectorSize != 4096:
 		ps.invalid(key+".diskSectorSize", "it is 512 or 4096, and not %d", o.DiskSectorSize)
@@ -222,58 +225,30 @@ func (o ImageOptions) validateSize(ps *problems, key string, least int64) {
 	}
 }
 
-// formatOptions are diskFormatOptions, taken apart.
-type formatOptions struct {
-	clusterSize int64
-	fixed       bool
-	exactSize   bool
-}
+// maxFormatOptions bounds diskFormatOptions, in bytes.
+const maxFormatOptions = 1 << 10
 
-// parseFormatOptions reads the options of qemu-img that graft's writers have.
-func parseFormatOptions(o ImageOptions, ps *problems) formatOptions {
-	const key = "output.imageOptions.diskFormatOptions"
-	var f formatOptions
-	if o.DiskFormatOptions == "" {
-		return f
-	}
-	if o.DiskFormat != DiskQCOW2 && o.DiskFormat != DiskVHD {
-		ps.invalid(key, "only qcow2 and vhd have options, and this is %s", shorten(string(o.DiskFormat)))
-		return f
-	}
-	for option := range strings.SplitSeq(o.DiskFormatOptions, ",") {
-		name, value, _ := strings.Cut(option, "=")
-		known, ok := f.set(o.DiskFormat, name, value)
-		switch {
-		case !known:
-			ps.unsupported(key, "graft knows cluster_size of qcow2, and subformat and force_size of vhd, but not %q of %s", shorten(name), o.DiskFormat)
-		case !ok:
-			ps.invalid(key, "%q is no value of %s", shorten(value), name)
-		}
-	}
-	return f
-}
-
-// set takes one option; it says whether there is such an option, and whether it
-// can have that value.
-func (f *formatOptions) set(format DiskFormat, name, value string) (known, ok bool) {
-	switch {
-	case format == DiskQCOW2 && name == "cluster_size":
-		f.clusterSize, ok = parseClusterSize(value)
-	case format == DiskVHD && name == "subformat":
-		f.fixed, ok = value == "fixed", value == "fixed" || value == "dynamic"
-	case format == DiskVHD && name == "force_size":
-		f.exactSize, ok = value != "off", value == "" || value == "on" || value == "off"
+// formatOptions reads diskFormatOptions; those of other formats are zero.
+func (o ImageOptions) formatOptions() (q qcow2.Options, v vhd.Options, err error) {
+	switch s := o.DiskFormatOptions; {
+	case s == "":
+	case len(s) > maxFormatOptions:
+		err = fmt.Errorf("%d bytes are too many: %d at most are read", len(s), maxFormatOptions)
+	case o.DiskFormat == DiskQCOW2:
+		q, err = qcow2.ParseOptions(s)
+	case o.DiskFormat == DiskVHD:
+		v, err = vhd.ParseOptions(s)
 	default:
-		return false, false
+		err = fmt.Errorf("only qcow2 and vhd have options, and this is %s", shorten(string(o.DiskFormat)))
 	}
-	return true, ok
+	return q, v, err
 }
 
-// parseClusterSize reads 8k, 2M or 65536: a power of two from 512 bytes to 2 MiB.
-func parseClusterSize(s string) (int64, bool) {
-	number := strings.TrimRight(s, "kKM")
-	unit, ok := map[string]int64{"": 1, "k": 1 << 10, "K": 1 << 10, "M": mib}[s[len(number):]]
-	n, err := strconv.ParseInt(number, 10, 32)
-	n *= unit
-	return n, ok && err == nil && n >= 512 && n <= 2*mib && n&(n-1) == 0
+func (o ImageOptions) validateFormatOptions(ps *problems, key string) {
+	switch _, _, err := o.formatOptions(); {
+	case errors.Is(err, errors.ErrUnsupported):
+		ps.unsupported(key, "%v", err)
+	case err != nil:
+		ps.invalid(key, "%v", err)
+	}
 }

@@ -33,8 +33,8 @@ func TestValidate(t *testing.T) {
 		{v + "baseProfileName: metal\noutput: {imageOptions: {diskSectorSize: 2048}}", "output.imageOptions.diskSectorSize: it is 512 or 4096, and not 2048"},
 		{v + "baseProfileName: vmware\noutput: {imageOptions: {diskSectorSize: 4096}}", "output.imageOptions.diskSectorSize: a disk of the format ova has sectors of 512 bytes"},
 		{v + "baseProfileName: metal\noutput: {imageOptions: {diskFormatOptions: cluster_size=8k}}", "output.imageOptions.diskFormatOptions: only qcow2 and vhd have options, and this is raw"},
-		{v + "baseProfileName: oracle\noutput: {imageOptions: {diskFormatOptions: cluster_size=7k}}", `output.imageOptions.diskFormatOptions: "7k" is no value of cluster_size`},
-		{v + "baseProfileName: azure\noutput: {imageOptions: {diskFormatOptions: subformat=thin}}", `output.imageOptions.diskFormatOptions: "thin" is no value of subformat`},
+		{v + "baseProfileName: oracle\noutput: {imageOptions: {diskFormatOptions: cluster_size=7k}}", `output.imageOptions.diskFormatOptions: parsing qcow2 options "cluster_size=7k": cluster size 7168: want a power of two from 512 to 2M`},
+		{v + "baseProfileName: azure\noutput: {imageOptions: {diskFormatOptions: '" + strings.Repeat("a", 1025) + "'}}", "output.imageOptions.diskFormatOptions: 1025 bytes are too many: 1024 at most are read"},
 		{v + "baseProfileName: metal\noutput: {imageOptions: {bootloader: lilo}}", `output.imageOptions.bootloader: "lilo" is none of grub, sd-boot, dual-boot`},
 		{v + "baseProfileName: metal\noutput: {imageOptions: {sdBootEnrollKeys: sometimes}}", `output.imageOptions.sdBootEnrollKeys: "sometimes" is none of if-safe, manual, force, off`},
 		{v + "baseProfileName: secureboot-metal\noutput: {imageOptions: {bootloader: grub}}", "output.imageOptions.bootloader: SecureBoot goes with sd-boot only"},
@@ -82,7 +82,8 @@ func TestUnsupported(t *testing.T) {
 		"input: {imageCache: {ociPath: x}}":                                                          "graft puts no image cache into boot assets",
 		"input: {secureboot: {secureBootSigner: {azureVaultURL: x, azureCertificateID: y}}}":         "graft does not sign with keys in Azure Key Vault",
 		"input: {secureboot: {pcrSigner: {awsKMSKeyID: x, awsRegion: y}}}":                           "graft does not sign with keys in AWS KMS",
-		"output: {imageOptions: {diskFormat: qcow2, diskFormatOptions: 'cluster_size=8k,compat=1'}}": `but not "compat" of qcow2`,
+		"output: {imageOptions: {diskFormat: vhd, diskFormatOptions: subformat=thin}}":               `option "subformat=thin": unsupported operation, want subformat=fixed or dynamic`,
+		"output: {imageOptions: {diskFormat: qcow2, diskFormatOptions: 'cluster_size=8k,compat=1'}}": `option "compat=1": unsupported operation, want compat=1.1 or v3`,
 	} {
 		err := resolveText(t, "version: v1.14.0\nbaseProfileName: secureboot-metal\n"+doc)
 		if !errors.Is(err, ErrUnsupported) || errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), want) {

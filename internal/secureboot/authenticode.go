@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -113,15 +112,6 @@ type Signature struct {
 	Actual []byte
 
 	data *signedData
-}
-
-// Fingerprint is the SHA-256 of the signer's certificate in hexadecimal
-// digits, "" without one.
-func (s *Signature) Fingerprint() string {
-	if s.Certificate == nil {
-		return ""
-	}
-	return hex.EncodeToString(digestOf(crypto.SHA256, s.Certificate.Raw))
 }
 
 // Matches says whether the file is the one that was signed.

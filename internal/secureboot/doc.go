@@ -20,7 +20,7 @@
 // few ASN.1 structures.
 //
 // Times of validity are not looked at, as firmware does not know them for sure;
-// [Warnings] tells of them. Not done: timestamps, SignedData with several
+// [Warning] tells of them. Not done: timestamps, SignedData with several
 // signers, RSA-PSS, dbx updates other than reading them.
 //
 // Sources: Windows Authenticode PE signature format, RFC 2315, the UEFI

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -139,15 +140,20 @@ func LoadCertificate(path string) (*x509.Certificate, error) {
 	return c, nil
 }
 
-// Warnings tells what is odd about a certificate at a time, though firmware
-// does not mind it.
-func Warnings(c *x509.Certificate, now time.Time) []string {
+// Fingerprint is the SHA-256 of a certificate in hexadecimal digits.
+func Fingerprint(c *x509.Certificate) string {
+	return hex.EncodeToString(digestOf(crypto.SHA256, c.Raw))
+}
+
+// Warning tells what is odd about a certificate at a time, though firmware does
+// not mind it; "" if nothing is.
+func Warning(c *x509.Certificate, now time.Time) string {
 	const day = "2006-01-02"
 	switch {
 	case now.After(c.NotAfter):
-		return []string{fmt.Sprintf("the certificate %s has expired on %s", c.Subject, c.NotAfter.UTC().Format(day))}
+		return fmt.Sprintf("the certificate %s has expired on %s", c.Subject, c.NotAfter.UTC().Format(day))
 	case now.Before(c.NotBefore):
-		return []string{fmt.Sprintf("the certificate %s is not valid before %s", c.Subject, c.NotBefore.UTC().Format(day))}
+		return fmt.Sprintf("the certificate %s is not valid before %s", c.Subject, c.NotBefore.UTC().Format(day))
 	}
-	return nil
+	return ""
 }

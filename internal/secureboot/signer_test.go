@@ -77,7 +77,7 @@ func TestLoadKey(t *testing.T) {
 	}
 }
 
-func TestWarnings(t *testing.T) {
+func TestWarning(t *testing.T) {
 	key, _ := testKey(t, 0)
 	for _, c := range []struct {
 		now  time.Time
@@ -87,7 +87,7 @@ func TestWarnings(t *testing.T) {
 		{notBefore.Add(time.Hour), ""},
 		{notAfter.Add(time.Hour), "has expired on 2036-01-02"},
 	} {
-		if got := strings.Join(Warnings(key.Certificate(), c.now), ", "); !strings.HasSuffix(got, c.want) || c.want == "" && got != "" {
+		if got := Warning(key.Certificate(), c.now); !strings.HasSuffix(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%v: got %q, want %q", c.now, got, c.want)
 		}
 	}

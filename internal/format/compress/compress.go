@@ -78,17 +78,6 @@ func ParseFormat(s string) (Format, error) {
 	return Raw, fmt.Errorf("there is no packing %q: choose raw, .gz, .xz, .zst or .tar.gz", s)
 }
 
-// CutSuffix splits the name of a file in what it is called unpacked and how it
-// is packed, which is Raw for all unknown suffixes.
-func CutSuffix(name string) (string, Format) {
-	for f := TarGz; f > Raw; f-- {
-		if plain, ok := strings.CutSuffix(name, f.Suffix()); ok {
-			return plain, f
-		}
-	}
-	return name, Raw
-}
-
 // Level chooses between time and size.
 type Level int
 

@@ -147,21 +147,31 @@ func TestMBR(t *testing.T) {
 	}
 }
 
+// minSize is the size in bytes that a disk needs, whatever it has.
+func minSize(t testing.TB, d *Disk) int64 {
+	t.Helper()
+	empty := *d
+	empty.Size = 0
+	_, err := empty.Image()
+	var small *TooSmallError
+	if !errors.As(err, &small) {
+		t.Fatalf("got %v, want a *TooSmallError", err)
+	}
+	return small.Needed
+}
+
 // TestFitted: the smallest disk is one that works, and a sector less is too little.
 func TestFitted(t *testing.T) {
 	for _, sector := range []int{512, 4096} {
 		d := talosDisk(sector)
-		var err error
-		if d.Size, err = d.MinSize(); err != nil {
-			t.Fatal(err)
-		}
+		d.Size = minSize(t, d)
 		b := image(t, d)
 		if got, err := Read(bytes.NewReader(b), d.Size); err != nil || got.Damage != nil {
 			t.Error(err, got.Damage)
 		}
 		want := &TooSmallError{Size: d.Size - int64(sector), Needed: d.Size}
 		d.Size -= int64(sector)
-		_, err = d.Image()
+		_, err := d.Image()
 		var got *TooSmallError
 		if !errors.As(err, &got) || *got != *want {
 			t.Errorf("got %v, want %v", err, want)
@@ -319,10 +329,7 @@ func smallImage(t testing.TB, sector int) []byte {
 		{Name: "one", Type: LinuxData, GUID: DeterministicGUID("one"), Offset: 32 << 10, Size: 4096},
 		{Name: "two", Type: LinuxData, GUID: DeterministicGUID("two"), Offset: 40 << 10, Size: 4096},
 	}}
-	var err error
-	if d.Size, err = d.MinSize(); err != nil {
-		t.Fatal(err)
-	}
+	d.Size = minSize(t, d)
 	return image(t, d)
 }
 

@@ -22,16 +22,6 @@ func (d *Disk) Image() (*sparse.Image, error) {
 	return m, nil
 }
 
-// MinSize is the size in bytes of the smallest disk that holds the partitions.
-// The size of the disk itself does not matter.
-func (d *Disk) MinSize() (int64, error) {
-	parts, err := d.place()
-	if err != nil {
-		return 0, fmt.Errorf("placing partitions: %w", err)
-	}
-	return d.needed(parts), nil
-}
-
 func (d *Disk) image() (*sparse.Image, error) {
 	parts, err := d.place()
 	if err != nil {

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 )
 
 const (
-	gzipFrom  = 257     // bytes, the least that is compressed
-	maxEnv    = 1 << 20 // bytes, of the text before base64 and gzip
+	gzipFrom  = 257 // bytes, the least that is compressed
 	separator = ";"
 )
 
@@ -41,41 +38,4 @@ func zip(raw []byte) []byte {
 	w.Write(raw)                                          // memory does not fail
 	w.Close()
 	return b.Bytes()
-}
-
-// DecodeEnv reads what EncodeEnv writes.
-func DecodeEnv(s string) ([]Value, error) {
-	raw, err := base64.StdEncoding.DecodeString(s)
-	if err != nil {
-		return nil, fmt.Errorf("decoding META from the environment: %w", err)
-	}
-	if bytes.HasPrefix(raw, []byte{0x1f, 0x8b}) {
-		if raw, err = unzip(raw); err != nil {
-			return nil, fmt.Errorf("decoding META from the environment: %w", err)
-		}
-	}
-	if len(raw) == 0 {
-		return nil, nil
-	}
-	var values []Value
-	for word := range strings.SplitSeq(string(raw), separator) {
-		v, err := ParseValue(word)
-		if err != nil {
-			return nil, fmt.Errorf("decoding META from the environment: %w", err)
-		}
-		values = append(values, v)
-	}
-	return values, nil
-}
-
-func unzip(raw []byte) ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	raw, err = io.ReadAll(io.LimitReader(r, maxEnv+1))
-	if err == nil && len(raw) > maxEnv {
-		err = errors.New("more than 1 MiB")
-	}
-	return raw, err
 }

@@ -1,6 +1,7 @@
 package qcow2
 
 import (
+	"errors"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -30,8 +31,8 @@ var settled = []struct {
 }
 
 // ParseOptions reads options as "qemu-img -o" takes them, such as
-// "cluster_size=8k". Options that Encode cannot do are errors, even if
-// qemu-img knows them; those that ask for what it does anyway are not.
+// "cluster_size=8k". Options that Encode cannot do are errors.ErrUnsupported,
+// even if qemu-img knows them; those that ask for what it does anyway are not.
 func ParseOptions(s string) (Options, error) {
 	var o Options
 	if s == "" {
@@ -62,11 +63,11 @@ func (o *Options) set(option string) error {
 			continue
 		}
 		if !slices.Contains(known.values, value) {
-			return fmt.Errorf("%s is not supported, want %s=%s", option, name, strings.Join(known.values, " or "))
+			return fmt.Errorf("option %q: %w, want %s=%s", option, errors.ErrUnsupported, name, strings.Join(known.values, " or "))
 		}
 		return nil
 	}
-	return fmt.Errorf("unknown option %q, want one of %s", name, knownOptions())
+	return fmt.Errorf("option %q: %w, want one of %s", name, errors.ErrUnsupported, knownOptions())
 }
 
 func knownOptions() string {

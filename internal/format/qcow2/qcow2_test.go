@@ -158,12 +158,12 @@ func TestParseOptions(t *testing.T) {
 		"cluster_size=1000":      "want a power of two from 512 to 2M",
 		"cluster_size=0":         "want a power of two from 512 to 2M",
 		"cluster_size=4M":        "want a power of two from 512 to 2M",
-		"preallocation=full":     "preallocation=full is not supported, want preallocation=off",
+		"preallocation=full":     `option "preallocation=full": unsupported operation, want preallocation=off`,
 		"compression_type=zstd":  "want compression_type=zlib",
 		"compat=0.10":            "want compat=1.1 or v3",
 		"lazy_refcounts":         "want lazy_refcounts=off",
-		"cluster_size=8k,fluff=": `unknown option "fluff", want one of cluster_size, compat, compression_type,`,
-		"subformat=fixed":        "unknown option",
+		"cluster_size=8k,fluff=": `option "fluff": unsupported operation, want one of cluster_size, compat, compression_type,`,
+		"subformat=fixed":        "unsupported operation",
 	} {
 		o, err := ParseOptions(s)
 		got := fmt.Sprint(o.ClusterSize)

@@ -1,6 +1,7 @@
 package vhd
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -24,7 +25,7 @@ type Options struct {
 }
 
 // ParseOptions reads options as "qemu-img -o" takes them, such as
-// "subformat=fixed,force_size". Other options are errors.
+// "subformat=fixed,force_size". Other options are errors.ErrUnsupported.
 func ParseOptions(s string) (Options, error) {
 	var o Options
 	if s == "" {
@@ -49,7 +50,7 @@ func (o *Options) set(option string) error {
 	case "force_size=off":
 		o.ForceSize = false
 	default:
-		return fmt.Errorf("unknown option %q, want subformat=fixed or dynamic, force_size=on or off", option)
+		return fmt.Errorf("option %q: %w, want subformat=fixed or dynamic, force_size=on or off", option, errors.ErrUnsupported)
 	}
 	return nil
 }
