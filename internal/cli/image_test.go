@@ -61,6 +61,7 @@ func packImager(dest string, initramfs []byte, arches ...string) error {
 			extension.KernelPath(arch):     testkit.Kernel(arch, "6.18.2-talos"),
 			extension.StubPath(arch):       testkit.Stub(arch, 257),
 			extension.BootLoaderPath(arch): testkit.EFIProgram(arch, ".text", "systemd-boot"),
+			"usr/bin/installer":            []byte("of the imager, too"),
 		} {
 			if err := root.Put(name, tree.File(0o644, data)); err != nil {
 				return err
@@ -134,13 +135,18 @@ func testLayer(t *testing.T, file string) v1.Layer {
 	return l
 }
 
-// baseInstaller is an image of so many layers, each with a file layerN.
+// baseInstaller is an image of so many layers: the program, then each a file
+// layerN.
 func baseInstaller(t *testing.T, arch string, layers int) v1.Image {
 	t.Helper()
+	files := []string{"bin/installer"}
+	for i := range layers - 1 {
+		files = append(files, fmt.Sprintf("layer%d", i+1))
+	}
 	img := empty.Image
-	for i := range layers {
+	for _, f := range files {
 		var err error
-		if img, err = mutate.AppendLayers(img, testLayer(t, fmt.Sprintf("layer%d", i))); err != nil {
+		if img, err = mutate.AppendLayers(img, testLayer(t, f)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -231,10 +237,10 @@ func TestInstaller(t *testing.T) {
 		version string
 		want    []string
 	}{
-		{1, "v1.14.0", []string{"layer0", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
-		{2, "v1.14.0", []string{"layer0", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
-		{3, "v1.14.0", []string{"layer0", "layer1", "layer2", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
-		{2, "v1.9.0", []string{"layer0", assets + "initramfs.xz", assets + "vmlinuz"}},
+		{1, "v1.14.0", []string{"bin/installer", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
+		{2, "v1.14.0", []string{"bin/installer", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
+		{3, "v1.14.0", []string{"bin/installer", "layer1", "layer2", assets + "systemd-boot.efi", assets + "vmlinuz.efi"}},
+		{2, "v1.9.0", []string{"bin/installer", assets + "initramfs.xz", assets + "vmlinuz"}},
 	} {
 		t.Run(fmt.Sprintf("%d layers, %s", c.layers, c.version), func(t *testing.T) {
 			from := fmt.Sprintf("%s/installer:%d", host, c.layers)
@@ -329,8 +335,8 @@ func judgeIndex(t *testing.T, index v1.ImageIndex) {
 		files = append(files, imageFiles(t, img)...)
 	}
 	want := []string{
-		"linux/amd64", "layer0", "usr/install/amd64/systemd-boot.efi", "usr/install/amd64/vmlinuz.efi",
-		"linux/arm64", "layer0", "usr/install/arm64/systemd-boot.efi", "usr/install/arm64/vmlinuz.efi",
+		"linux/amd64", "bin/installer", "usr/install/amd64/systemd-boot.efi", "usr/install/amd64/vmlinuz.efi",
+		"linux/arm64", "bin/installer", "usr/install/arm64/systemd-boot.efi", "usr/install/arm64/vmlinuz.efi",
 	}
 	if d := cmp.Diff(want, files); d != "" {
 		t.Errorf("images (-want +got):\n%s", d)

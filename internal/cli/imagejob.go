@@ -237,6 +237,9 @@ func (j *imageJob) layOut(ctx context.Context, m *madeAsset, extensions []bootas
 		m.out = &bootasset.Output{Image: sparse.Bytes([]byte(m.plan.Cmdline)), Warnings: m.plan.Warnings}
 		return nil
 	}
+	if err := j.checkInstaller(ctx, m); err != nil {
+		return err
+	}
 	epoch, err := sourceDateEpoch()
 	if err != nil {
 		return usageError(err)
@@ -275,6 +278,19 @@ func (j *imageJob) warnOfAge(keys *bootasset.Keys) {
 	if w := secureboot.Warning(c, time.Now()); w != "" {
 		fmt.Fprintln(j.s.Err, "warning:", w)
 	}
+}
+
+// checkInstaller refuses a base installer that a node could not start.
+func (j *imageJob) checkInstaller(ctx context.Context, m *madeAsset) error {
+	if m.installer == nil {
+		return nil
+	}
+	ok, err := bootasset.IsInstaller(ctx, m.cache, m.installer)
+	if err != nil || ok {
+		return inputError(err)
+	}
+	return withCode(exitInvalid, fmt.Errorf("%s is no installer: it has no %s, which is what nodes start", assetName(m.plan.Profile.Input.BaseInstaller), bootasset.InstallerPath),
+		"--base-installer-image names Talos' installer-base, or its installer before 1.10")
 }
 
 // keysError has the exit code and the hint of what is wrong with keys.

@@ -163,7 +163,7 @@ func (j *imageJob) writeInstaller(ctx context.Context) error {
 	defer bars.wait()
 	opts := oci.PackOptions{
 		Epoch: epoch, Insecure: j.flags.sources.insecure, SpoolDir: first.cache.TempDir(), Cache: first.cache, Progress: uploads(bars),
-		Entrypoint: []string{"/bin/installer"},
+		Entrypoint: []string{bootasset.InstallerPath},
 	}
 	dest, err := j.installerDest()
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,6 +91,14 @@ func (i *Image) Labels() map[string]string {
 		return nil
 	}
 	return maps.Clone(i.parts.config.Config.Labels)
+}
+
+// Entrypoint is what the image's config has a container start.
+func (i *Image) Entrypoint() []string {
+	if i.parts == nil {
+		return nil
+	}
+	return slices.Clone(i.parts.config.Config.Entrypoint)
 }
 
 // Created is when the image says it was made; the zero time if it does not.
