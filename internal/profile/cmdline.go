@@ -29,11 +29,15 @@ const (
 	// metaArg carries META values to the installer where there is no partition
 	// to write them to: an argument that sets an environment variable.
 	metaArg = "talos.environment=INSTALLER_META_BASE64="
-
-	// maxCmdline is what the kernel keeps of a command line: COMMAND_LINE_SIZE
-	// of x86 and arm64 without the closing zero byte.
-	maxCmdline = 2047
 )
+
+// MaxCmdline is how many bytes a kernel keeps of its command line: 2048, the
+// COMMAND_LINE_SIZE of x86 and of arm64, without the closing zero byte.
+const MaxCmdline = 2047
+
+// grubWord is what GRUB puts before a command line, with the longer one of the
+// paths that kernels have.
+const grubWord = "BOOT_IMAGE=/boot/vmlinuz "
 
 // cmdline makes the command line of a resolved and valid profile; metaEnv are
 // the encoded META values, if they go there.

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -216,9 +217,32 @@ func TestMetaInCmdline(t *testing.T) {
 	if strings.Contains(pl.Cmdline, "INSTALLER_META") || len(pl.Meta) != 3 || pl.Meta[2] != (meta.Value{Key: 0x11, Value: "dual-boot"}) {
 		t.Errorf("image: %v, %s", pl.Meta, pl.Cmdline)
 	}
-	long := from("iso", AMD64, "v1.14.0")
-	long.Customization.ExtraKernelArgs = []string{"a=" + strings.Repeat("x", 2000)}
-	if w := resolve(t, long).Warnings; len(w) != 1 || !strings.Contains(w[0], "of which the kernel keeps 2047") {
-		t.Errorf("warnings: %q", w)
+}
+
+// TestLongestCmdline: a kernel keeps 2047 bytes, the arguments of the entry that
+// resets the machine and those of GRUB among them.
+func TestLongestCmdline(t *testing.T) {
+	for _, c := range []struct{ base, arch, with string }{
+		{"metal-uki", AMD64, ""},
+		{"secureboot-iso", AMD64, ""},
+		{"iso", ARM64, ""},
+		{"iso", AMD64, ", with what GRUB puts before it,"},
+		{"metal", AMD64, ", with what GRUB puts before it,"},
+	} {
+		p := from(c.base, c.arch, "v1.14.0")
+		p.Customization.ExtraKernelArgs = []string{"a=" + strings.Repeat("x", 1000)}
+		pl := resolve(t, p)
+		rest := 2047 - max(len(pl.Cmdline), len(pl.Reset.Cmdline))
+		if c.with != "" {
+			rest -= len("BOOT_IMAGE=/boot/vmlinuz ")
+		}
+		p.Customization.ExtraKernelArgs[0] += strings.Repeat("x", rest)
+		resolve(t, p)
+		p.Customization.ExtraKernelArgs[0] += "x"
+		_, err := p.Resolve("")
+		want := "the profile: customization: the kernel command line" + c.with + " has 2048 bytes, and a kernel keeps 2047: leave out kernel arguments, or values of META"
+		if !errors.Is(err, ErrInvalid) || err.Error() != want {
+			t.Errorf("%s: got %v\nwant %s", c.base, err, want)
+		}
 	}
 }

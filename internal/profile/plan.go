@@ -124,7 +124,22 @@ func (p Profile) plan(q Quirks) (*Plan, error) {
 	case Installer:
 		pl.InstallerFiles = p.installerFiles(q)
 	}
-	return pl, nil
+	return pl, pl.checkCmdline()
+}
+
+// checkCmdline refuses a command line that a kernel would cut off: what is lost
+// is what the user asked for, and what wipes the machine to reset it.
+func (pl *Plan) checkCmdline() error {
+	n, with := max(len(pl.Cmdline), len(pl.Reset.Cmdline)), ""
+	if pl.NeedsGRUB() {
+		n, with = n+len(grubWord), ", with what GRUB puts before it,"
+	}
+	if n <= MaxCmdline {
+		return nil
+	}
+	var ps problems
+	ps.invalid("customization", "the kernel command line%s has %d bytes, and a kernel keeps %d: leave out kernel arguments, or values of META", with, n, MaxCmdline)
+	return ps.err()
 }
 
 // fileName is the name that Talos' imager gives.
@@ -177,9 +192,6 @@ func (pl *Plan) planCmdline() error {
 }
 
 func (pl *Plan) warn() {
-	if n := max(len(pl.Cmdline), len(pl.Reset.Cmdline)); n > maxCmdline {
-		pl.Warnings = append(pl.Warnings, fmt.Sprintf("the kernel command line has %d bytes, of which the kernel keeps %d", n, maxCmdline))
-	}
 	for _, key := range pl.Profile.kept(pl.Quirks) {
 		for _, word := range pl.Profile.extraArgs() {
 			if argKey(word) == "-"+key {
