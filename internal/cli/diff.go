@@ -20,8 +20,8 @@ func newDiff(s Streams) *cobra.Command {
 		Use:   "diff A B",
 		Short: "Say what changes from one extension or boot asset to another",
 		Long: `Say what was added (+), removed (-) and changed (~) from A to B: the base, the
-kernel, extensions, arguments of the command line one by one, partitions, files,
-META, menus, keys, who signed, the value of PCR 11. "What will this upgrade
+kernel, extensions, arguments of the command line one by one, partitions, boot
+code, files, META, menus, keys, who signed, the value of PCR 11. "What will this upgrade
 change?" is graft diff OLD NEW.
 
 A and B are two of one kind that graft inspect knows. What is around them does not

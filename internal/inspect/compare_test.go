@@ -1,8 +1,11 @@
 package inspect
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +13,8 @@ import (
 
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/compress"
+	"github.com/graftlinux/graft/internal/format/iso"
+	"github.com/graftlinux/graft/internal/format/sparse"
 )
 
 var hexDigits = regexp.MustCompile(`[0-9a-f]{64,}`)
@@ -218,5 +223,42 @@ func TestCompare(t *testing.T) {
 func TestCompareKinds(t *testing.T) {
 	if _, err := Compare(&Asset{Kind: KindDisk}, &Asset{Kind: KindISO}); err == nil || !strings.Contains(err.Error(), "one is of the kind disk and the other iso") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestCompareBootCode: another GRUB is a difference, though nothing else is.
+func TestCompareBootCode(t *testing.T) {
+	disk := func(code, core string) *Asset {
+		d := old.disk(t)
+		d.BootCode, d.Partitions[1].Content = []byte(code), sparse.Bytes([]byte(core))
+		return of(t, must[*sparse.Image](t)(d.Image()), Options{})
+	}
+	for _, c := range []struct{ code, core, want string }{
+		{"boot", "core", ""},
+		{"other", "core", "disk boot code changed: sha256:… -> sha256:…\n"},
+		{"boot", "other", "partition BIOS changed: sha256:… -> sha256:…\n"},
+	} {
+		if d := cmp.Diff(c.want, compare(t, disk("boot", "core"), disk(c.code, c.core))); d != "" {
+			t.Errorf("%s, %s: changes (-want +got):\n%s", c.code, c.core, d)
+		}
+	}
+}
+
+// TestCompareISOBootCode does the same with the sector that a BIOS reads of a
+// stick, and the image that it reads of a CD.
+func TestCompareISOBootCode(t *testing.T) {
+	image := must[[]byte](t)(io.ReadAll(old.iso(t).Reader()))
+	volume := must[*iso.Reader](t)(iso.NewReader(bytes.NewReader(image), int64(len(image))))
+	with := func(at int) *Asset {
+		changed := slices.Clone(image)
+		changed[at]++
+		return of(t, sparse.Bytes(changed), Options{})
+	}
+	if got, want := compare(t, with(0), with(1)), "iso boot code changed: sha256:… -> sha256:…\n"; got != want {
+		t.Errorf("boot code: got %q, want %q", got, want)
+	}
+	core := int(volume.Boot[0].Block) * iso.BlockSize
+	if got, want := compare(t, with(core), with(core+1)), "boot image BIOS changed: sha256:… -> sha256:…\n"; got != want {
+		t.Errorf("boot image: got %q, want %q", got, want)
 	}
 }

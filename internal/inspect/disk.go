@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
@@ -18,6 +19,7 @@ type Disk struct {
 	SectorSize int         `json:"sectorSize" yaml:"sectorSize"` // bytes
 	GUID       string      `json:"guid" yaml:"guid"`
 	BootCode   bool        `json:"bootCode" yaml:"bootCode"` // whether a BIOS finds something to start
+	BootDigest string      `json:"bootCodeDigest,omitempty" yaml:"bootCodeDigest,omitempty"`
 	Partitions []Partition `json:"partitions" yaml:"partitions"`
 }
 
@@ -31,7 +33,8 @@ type Partition struct {
 	Bootable   bool        `json:"legacyBootable,omitempty" yaml:"legacyBootable,omitempty"`
 	FileSystem *FileSystem `json:"filesystem,omitempty" yaml:"filesystem,omitempty"`
 	Meta       []MetaValue `json:"meta,omitempty" yaml:"meta,omitempty"`
-	Empty      bool        `json:"empty,omitempty" yaml:"empty,omitempty"` // nothing but zeros at the start
+	Digest     string      `json:"digest,omitempty" yaml:"digest,omitempty"` // of a boot loader that has no file system
+	Empty      bool        `json:"empty,omitempty" yaml:"empty,omitempty"`   // nothing but zeros at the start
 }
 
 // MetaValue is a value in the partition META.
@@ -58,7 +61,10 @@ func (i *inspector) disk(r io.ReaderAt, size int64) (*Disk, error) {
 	if d.Damage != nil {
 		i.problem("the partition table is damaged: %s", oneLine(d.Damage))
 	}
-	report := &Disk{Size: d.Size, SectorSize: d.SectorSize, GUID: d.GUID.String(), BootCode: hasData(sparse.Bytes(d.BootCode))}
+	report := &Disk{Size: d.Size, SectorSize: d.SectorSize, GUID: d.GUID.String(), BootCode: len(d.BootCode) > 0}
+	if report.BootDigest, err = i.bootCode(d.BootCode); err != nil {
+		return nil, err
+	}
 	for n := range d.Partitions {
 		if n == maxPartitions {
 			i.problem("there are %d partitions; those after %d are left out", len(d.Partitions), maxPartitions)
@@ -72,6 +78,15 @@ func (i *inspector) disk(r io.ReaderAt, size int64) (*Disk, error) {
 	}
 	i.bootable(report)
 	return report, nil
+}
+
+// bootCode is the digest of what a BIOS starts from the first sector; "" for
+// nothing.
+func (i *inspector) bootCode(code []byte) (string, error) {
+	if len(code) == 0 {
+		return "", nil
+	}
+	return i.digest(bytes.NewReader(code), int64(len(code)))
 }
 
 // oneLine is an error that may have several lines.
@@ -100,7 +115,9 @@ func (i *inspector) fill(report *Partition, p *gpt.Partition) (err error) {
 	case report.Empty:
 	case p.Name == metaLabel:
 		i.meta(report, p.Content)
-	case p.Type != gpt.BIOSBoot:
+	case p.Type == gpt.BIOSBoot:
+		report.Digest, err = i.digest(p.Content, p.Content.Size())
+	default:
 		report.FileSystem, err = i.fileSystem(p.Content, p.Content.Size())
 	}
 	if report.FileSystem == nil && p.Type == gpt.EFISystem && err == nil {

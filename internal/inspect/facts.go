@@ -131,10 +131,10 @@ func (d *Disk) facts() []fact {
 	all := []fact{
 		{kind: "disk", subject: "size", value: bytesOf(d.Size)},
 		{kind: "disk", subject: "sector size", value: bytesOf(int64(d.SectorSize))},
-		{kind: "disk", subject: "boot code", value: yesNo(d.BootCode)},
+		{kind: "disk", subject: "boot code", value: yesNo(d.BootCode), sum: d.BootDigest},
 	}
 	for _, p := range d.Partitions {
-		f := fact{kind: "partition", subject: p.Label, value: p.Type, more: p.words(), place: p.Label}
+		f := fact{kind: "partition", subject: p.Label, value: p.Type, more: p.words(), sum: p.Digest, place: p.Label}
 		for _, m := range p.Meta {
 			f.parts = append(f.parts, fact{kind: "meta", subject: m.Tag, value: m.Value})
 		}
@@ -168,10 +168,10 @@ func (r *ISO) facts() []fact {
 	if r == nil {
 		return nil
 	}
-	all := []fact{{kind: "iso", subject: "volume", value: r.Label}, {kind: "iso", subject: "size", value: bytesOf(r.Size)}}
+	all := []fact{{kind: "iso", subject: "volume", value: r.Label}, {kind: "iso", subject: "size", value: bytesOf(r.Size)}, {kind: "iso", subject: "boot code", value: yesNo(r.BootDigest != ""), sum: r.BootDigest}}
 	all = append(all, fact{kind: "iso", subject: "files", place: "ISO", parts: fileFacts(r.Files)})
 	for _, b := range r.Boot {
-		f := fact{kind: "boot image", subject: b.Firmware, value: bytesOf(b.Size), place: b.Firmware}
+		f := fact{kind: "boot image", subject: b.Firmware, value: bytesOf(b.Size), sum: b.Digest, place: b.Firmware}
 		if b.FileSystem != nil {
 			f.parts = fileFacts(b.FileSystem.Files)
 		}

@@ -11,14 +11,16 @@ import (
 // of it.
 type ISO struct {
 	FileSystem `yaml:",inline"`
-	Boot       []BootImage    `json:"boot,omitempty" yaml:"boot,omitempty"`             // of the boot catalog
-	Partitions []ISOPartition `json:"partitions,omitempty" yaml:"partitions,omitempty"` // for those who start it from a stick
+	BootDigest string         `json:"bootCodeDigest,omitempty" yaml:"bootCodeDigest,omitempty"` // what a BIOS starts from a stick
+	Boot       []BootImage    `json:"boot,omitempty" yaml:"boot,omitempty"`                     // of the boot catalog
+	Partitions []ISOPartition `json:"partitions,omitempty" yaml:"partitions,omitempty"`         // for those who start it from a stick
 }
 
 // BootImage is an entry of the boot catalog.
 type BootImage struct {
-	Firmware   string      `json:"firmware" yaml:"firmware"` // BIOS or UEFI
-	Size       int64       `json:"size" yaml:"size"`         // bytes
+	Firmware   string      `json:"firmware" yaml:"firmware"`                 // BIOS or UEFI
+	Size       int64       `json:"size" yaml:"size"`                         // bytes
+	Digest     string      `json:"digest,omitempty" yaml:"digest,omitempty"` // of one without a file system
 	FileSystem *FileSystem `json:"filesystem,omitempty" yaml:"filesystem,omitempty"`
 }
 
@@ -45,6 +47,9 @@ func (i *inspector) iso(r io.ReaderAt, size int64) (*ISO, error) {
 		return nil, err
 	}
 	i.missingFiles(report.Files)
+	if report.BootDigest, err = i.bootCode(volume.BootCode); err != nil {
+		return nil, err
+	}
 	for _, p := range volume.Partitions {
 		report.Partitions = append(report.Partitions, ISOPartition{p.Table, p.Number, p.Type, p.Name, p.Offset, p.Size})
 	}
@@ -78,7 +83,8 @@ func (i *inspector) bootImage(b iso.BootEntry) (report BootImage, err error) {
 	}
 	report.Size = image.Size()
 	if b.Platform != iso.PlatformEFI {
-		return report, nil
+		report.Digest, err = i.digest(image, image.Size())
+		return report, err
 	}
 	err = i.at("UEFI", func() (err error) {
 		report.FileSystem, err = i.fileSystem(image, image.Size())

@@ -223,6 +223,12 @@ gpt 2 c12a7328-f81f-11d2-ba4b-00a0c93ec93b "EFI" false at 1048576 size 102400`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
+	if n := grubMBRAddress; len(r.BootCode) != mbrCodeSize || !bytes.Equal(r.BootCode[:n], o.BIOS.GRUB2MBR[:n]) {
+		t.Errorf("the boot code has %d bytes, and is not that of the MBR", len(r.BootCode))
+	}
+	if r := read(t, build(t, options())); r.BootCode != nil {
+		t.Errorf("boot code of %d bytes, and there is none", len(r.BootCode))
+	}
 }
 
 func TestIdentifiers(t *testing.T) {

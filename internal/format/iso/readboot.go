@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"unicode/utf16"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
@@ -135,6 +136,9 @@ func (r *Reader) readPartitions() ([]Partition, error) {
 	}
 	var all []Partition
 	if b[510] == 0x55 && b[511] == 0xaa {
+		if code := b[:mbrCodeSize]; slices.Max(code) > 0 {
+			r.BootCode = code
+		}
 		for i := range 4 {
 			if p, ok := parseMBREntry(b[446+16*i:]); ok {
 				p.Number = i + 1

@@ -23,6 +23,7 @@ type Reader struct {
 	Volume     Volume
 	Boot       []BootEntry // in the order of the boot catalog
 	Partitions []Partition // of the MBR, then of the GPT
+	BootCode   []byte      // of the MBR, which a BIOS starts from a stick: 440 bytes, or nil
 
 	r    io.ReaderAt
 	size int64
