@@ -240,7 +240,7 @@ func TestBuildInterrupted(t *testing.T) {
 				}
 				err := cmd.Wait()
 				var exit *exec.ExitError
-				if !errors.As(err, &exit) || exit.ExitCode() != exitUnknown || !strings.Contains(out.String(), "graft: interrupted; nothing was left half-written") {
+				if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted || !strings.Contains(out.String(), "graft: interrupted; nothing was left half-written") {
 					t.Errorf("got %v\n%s", err, out)
 				}
 				p.wait("processes end", func() bool { return len(p.processes()) == 0 })

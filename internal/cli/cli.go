@@ -19,7 +19,8 @@ import (
 	"golang.org/x/term"
 )
 
-// Exit codes, the same as those of Talos' imager and installer.
+// Exit codes, the same as those of Talos' imager and installer. The last is what
+// a shell has for a program that Ctrl-C has ended.
 const (
 	exitOK          = 0
 	exitUnknown     = 1 // an error that fits nowhere else
@@ -28,6 +29,7 @@ const (
 	exitEnvironment = 4 // something is missing on this machine
 	exitDependency  = 5 // a registry or a node did not do its part
 	exitIO          = 6 // reading or writing files
+	exitInterrupted = 130
 )
 
 // Streams are where a command reads and writes.
@@ -143,7 +145,7 @@ func usageError(err error) error {
 // inputError says that an input is bad, unless the error is of another kind: a
 // registry's, the file system's, an interruption.
 func inputError(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || exitCode(err) != exitUnknown {
+	if err == nil || exitCode(err) != exitUnknown {
 		return err
 	}
 	return withCode(exitInvalid, err)
@@ -161,6 +163,8 @@ func exitCode(err error) int {
 	var registry *oci.RegistryError
 	var pathError *fs.PathError
 	switch {
+	case errors.Is(err, context.Canceled):
+		return exitInterrupted
 	case errors.As(err, &c):
 		return c.code
 	case errors.As(err, &registry):

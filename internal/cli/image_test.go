@@ -359,3 +359,16 @@ func TestExpiredKeys(t *testing.T) {
 		t.Errorf("exit code %d, %s\nwant %q in it", code, &errs, want)
 	}
 }
+
+// TestInterrupted: Ctrl-C is told from an error, as shells do it.
+func TestInterrupted(t *testing.T) {
+	_, base := installerPlace(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	file := filepath.Join(t.TempDir(), "out.xz")
+	var out, errs bytes.Buffer
+	code := Run(ctx, []string{"image", "initramfs", "--base", base, "-o", file}, Streams{In: strings.NewReader(""), Out: &out, Err: &errs})
+	if want := "graft: interrupted; nothing was left half-written\n"; code != 130 || errs.String() != want || out.Len() > 0 || fileThere(file) {
+		t.Errorf("exit code %d, %q, %q", code, &out, &errs)
+	}
+}
