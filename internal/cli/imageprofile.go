@@ -169,7 +169,7 @@ func (f *imageFlags) outputOverrides(p *profile.Profile, under profile.Profile) 
 		kind = p.Output.Kind
 	}
 	p.Output.OutFormat = profile.OutFormat(f.outFormat)
-	size, err := parseSize(f.diskSize)
+	size, err := parseDiskSize(f.diskSize)
 	if err != nil {
 		return fmt.Errorf("--disk-size: %w", err)
 	}
