@@ -218,6 +218,9 @@ func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
 	if l := bootasset.Level(f.compression); l != bootasset.Default && l != bootasset.Best {
 		return usageError(fmt.Errorf("--compression %q is neither default nor best", f.compression))
 	}
+	if err := checkVersion(f.talos); err != nil {
+		return err
+	}
 	p, err := f.wanted(s.In, name)
 	if err != nil {
 		return err

@@ -115,8 +115,23 @@ func surveyWhole(ctx context.Context, img *oci.Image) (*survey.Facts, error) {
 	return survey.Of(ctx, t)
 }
 
+// checkVersion refuses a --talos-version of which nobody knows what it means.
+func checkVersion(s string) error {
+	near, ok := extension.FullVersion(s)
+	switch {
+	case s == "" || ok:
+		return nil
+	case near != "":
+		return withCode(exitInvalid, fmt.Errorf("--talos-version %q is no version of Talos", s), "did you mean "+near+"?")
+	}
+	return withCode(exitInvalid, fmt.Errorf("--talos-version %q is no version of Talos such as v1.9.2", s))
+}
+
 // options resolve the version and the base.
 func (v *validation) options(ctx context.Context, c *cache.Cache) (opts check.Options, err error) {
+	if err := checkVersion(v.talos); err != nil {
+		return opts, err
+	}
 	if opts.Talos, err = extension.ParseVersion(v.talos); err != nil {
 		return opts, usageError(err)
 	}

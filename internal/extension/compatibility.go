@@ -1,8 +1,10 @@
 package extension
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/blang/semver/v4"
@@ -84,6 +86,23 @@ func ParseVersion(s string) (Version, error) {
 		return Version{}, fmt.Errorf("parsing Talos version %q (wanted is a form like v1.9.2): %w", s, err)
 	}
 	return Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}, nil
+}
+
+// versionIn finds what looks like a version.
+var versionIn = regexp.MustCompile(`(?:^|[^0-9.])0*([1-9][0-9]*)\.(0|[1-9][0-9]*)(?:\.(0|[1-9][0-9]*))?`)
+
+// FullVersion says whether a person has written a whole version, as v1.9.2, and
+// not what ParseVersion completes or takes for unknown. If not, near is the
+// version that may be meant, "" if there is none.
+func FullVersion(s string) (near string, ok bool) {
+	v, err := semver.Parse(strings.TrimPrefix(s, "v"))
+	if err == nil && v.Major|v.Minor|v.Patch > 0 {
+		return s, true
+	}
+	if m := versionIn.FindStringSubmatch(s); m != nil {
+		near = "v" + m[1] + "." + m[2] + "." + cmp.Or(m[3], "0")
+	}
+	return near, false
 }
 
 // Known is false for the zero Version.

@@ -202,3 +202,19 @@ func FuzzParseService(f *testing.F) {
 		}
 	})
 }
+
+func TestFullVersion(t *testing.T) {
+	for _, s := range []string{"v1.9.2", "1.9.2", "v1.10.0-beta.1", "v1.13.0-alpha.2-17-g0123456789", "v1.12.0+dirty", "v10.0.0", "v0.14.3"} {
+		if _, ok := FullVersion(s); !ok {
+			t.Errorf("%q is refused", s)
+		}
+	}
+	for s, want := range map[string]string{
+		"": "", "latest": "", "main": "", "v": "", "v1": "", "v0.0.0": "", "v0.1.2.3": "", "1.12": "v1.12.0", "v1.12": "v1.12.0", "v1.12.x": "v1.12.0",
+		"v1.12.3.4": "v1.12.3", "V1.12.3": "v1.12.3", "vv1.12.3": "v1.12.3", " v1.12.3": "v1.12.3", "v01.12.3": "v1.12.3", "talos-v1.12.3": "v1.12.3",
+	} {
+		if near, ok := FullVersion(s); ok || near != want {
+			t.Errorf("%q: got %q, %v, want %q", s, near, ok, want)
+		}
+	}
+}
