@@ -338,6 +338,11 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{"", []string{"empty name"}},
 		{"./no/such", []string{"opening ./no/such: no such file or directory"}},
+		{"no/such/", []string{"opening no/such/: no such file or directory"}},
+		{"no/such.tar", []string{"opening no/such.tar: no such file or directory"}},
+		{"no/such.tar.gz", []string{"opening no/such.tar.gz: no such file or directory"}},
+		{"no-such.yaml", []string{"opening no-such.yaml: no such file or directory"}},
+		{"docker://127.0.0.1:1/no/such.tar", []string{"registry 127.0.0.1:1"}},
 		{"oci:" + dir + "x", []string{"no such file"}},
 		{"No/Such", []string{"no such file", "registry", `"No/Such"`}},
 		{file, []string{file, "image tarball or a plain tar"}},

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/graftlinux/graft/internal/tree"
@@ -59,7 +60,7 @@ func guessSource(src string) (source, error) {
 	if existing(src) == nil {
 		return source{path: src}, nil
 	}
-	if explicitPath(src) {
+	if explicitPath(src) || hasFileEnding(src) {
 		path, want := splitChoice(src)
 		return source{path: path, want: want}, existing(path)
 	}
@@ -69,6 +70,16 @@ func guessSource(src string) (source, error) {
 // explicitPath says whether a person who writes this can only mean a file.
 func explicitPath(s string) bool {
 	return filepath.IsAbs(s) || s == "." || s == ".." || strings.HasPrefix(s, "./") || strings.HasPrefix(s, "../")
+}
+
+// fileEndings are those of names that a person gives to files, and hardly to
+// repositories: docker:// stands before one that is.
+var fileEndings = []string{
+	".tar", ".tgz", ".gz", ".xz", ".zst", ".yaml", ".yml", ".json", ".iso", ".raw", ".qcow2", ".vhd", ".vmdk", ".ova", ".efi", ".img", "/",
+}
+
+func hasFileEnding(s string) bool {
+	return slices.ContainsFunc(fileEndings, func(end string) bool { return strings.HasSuffix(s, end) })
 }
 
 // splitChoice divides PATH[:NAME] and PATH[@DIGEST]; the path is the shortest
