@@ -227,8 +227,14 @@ func imageName(ref string) string {
 	return name
 }
 
+// namedImage is a file of several.
+type namedImage struct {
+	name string
+	m    *sparse.Image
+}
+
 // writePXE writes what a machine needs to boot over the network into a
-// directory. The script comes last: what it names is there then.
+// directory.
 func (j *imageJob) writePXE(ctx context.Context, m madeAsset) error {
 	if j.flags.output == "-" || j.flags.toStdout {
 		return usageError(errors.New("several files are made for PXE, which are not written to standard output: name a directory"))
@@ -247,22 +253,39 @@ func (j *imageJob) writePXE(ctx context.Context, m madeAsset) error {
 	if err != nil {
 		return inputError(err)
 	}
-	for _, f := range []struct {
-		name string
-		m    *sparse.Image
-	}{
-		{kernelName, kernel},
-		{initramfsName, initramfs},
-		{m.plan.File, m.out.Image},
-		{machine + ".ipxe", sparse.Bytes(script)},
-	} {
-		err := writeAsset(j.s, filepath.Join(j.flags.output, f.name), "", func(w io.Writer) error { return writeImage(ctx, w, f.m, nil) })
-		if err != nil {
-			return err
-		}
+	files := []namedImage{
+		{filepath.Join(j.flags.output, kernelName), kernel},
+		{filepath.Join(j.flags.output, initramfsName), initramfs},
+		{filepath.Join(j.flags.output, m.plan.File), m.out.Image},
+		{filepath.Join(j.flags.output, machine+".ipxe"), sparse.Bytes(script)},
+	}
+	if err := os.MkdirAll(filepath.Dir(files[0].name), 0o777); err != nil {
+		return err
+	}
+	if err := writeTogether(ctx, files); err != nil {
+		return err
+	}
+	for _, f := range files {
+		fmt.Fprintln(j.s.Out, f.name)
 	}
 	summarize(j.s.Err, sum)
 	return nil
+}
+
+// writeTogether writes files that appear when all of them are whole, in their
+// order, so that what a script names is there before the script: each is written
+// before those in front of it, and gets its name after them.
+func writeTogether(ctx context.Context, files []namedImage) error {
+	if len(files) == 0 {
+		return nil
+	}
+	last := len(files) - 1
+	return atomicfile.Write(files[last].name, func(f *os.File) error {
+		if err := writeImage(ctx, f, files[last].m, nil); err != nil {
+			return err
+		}
+		return writeTogether(ctx, files[:last])
+	})
 }
 
 func summarize(w io.Writer, sum bootasset.Summary) {
