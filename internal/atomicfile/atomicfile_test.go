@@ -2,9 +2,11 @@ package atomicfile
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -57,6 +59,48 @@ func TestWriteNotAFile(t *testing.T) {
 	}
 	if err := Write(filepath.Join(t.TempDir(), "missing", "asset"), fillWith("", nil)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+// TestWriteLink: what a link leads to is written, and the link stays.
+func TestWriteLink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(filepath.Join(elsewhere, "asset"), link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(elsewhere, "asset"), []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(link, fillWith("new", nil)); err != nil {
+		t.Fatal(err)
+	}
+	wantOnly(t, elsewhere, "asset", "new")
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link is now %v, %v", info, err)
+	}
+}
+
+// TestWriteFIFO: a reader gets it all; without one there is an error, and no
+// waiting.
+func TestWriteFIFO(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(fifo, fillWith("lost", nil)); !errors.Is(err, errNoReader) {
+		t.Errorf("got %v, want %v", err, errNoReader)
+	}
+	r, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := Write(fifo, fillWith("found", nil)); err != nil {
+		t.Error(err)
+	}
+	if got, err := io.ReadAll(r); err != nil || string(got) != "found" {
+		t.Errorf("got %q, %v, want all, and then an end", got, err)
 	}
 }
 

@@ -213,6 +213,10 @@ func listProfiles(s Streams) error {
 	return t.flush()
 }
 
+// stdoutNames are those that systems have for standard output. Taken for a file,
+// it would be told the file's name, too.
+var stdoutNames = []string{"/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"}
+
 // run makes the asset, or says what it would be.
 func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
 	if l := bootasset.Level(f.compression); l != bootasset.Default && l != bootasset.Best {
@@ -220,6 +224,9 @@ func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
 	}
 	if err := checkVersion(f.talos); err != nil {
 		return err
+	}
+	if slices.Contains(stdoutNames, f.output) {
+		f.output = "-"
 	}
 	p, err := f.wanted(s.In, name)
 	if err != nil {

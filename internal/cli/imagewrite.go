@@ -56,8 +56,14 @@ func (j *imageJob) finish(ctx context.Context) error {
 }
 
 // writeFile writes an asset to a file. What it is made of is verified at the
-// same time; the file only appears if that was right.
+// same time; the file only appears if that was right. What is no regular file
+// gets everything at once, so it is verified before.
 func (j *imageJob) writeFile(ctx context.Context, target string, m madeAsset) error {
+	if info, err := os.Stat(target); err == nil && !info.Mode().IsRegular() {
+		if err := m.verify(ctx); err != nil {
+			return err
+		}
+	}
 	err := writeAsset(j.s, target, m.plan.File, func(w io.Writer) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { return m.verify(ctx) })
