@@ -33,9 +33,9 @@ var rows = []struct {
 	{[]string{"tree"}, "the currency until an extension is a layer"},
 	{[]string{"encode"}, "a tree as bytes"},
 	{[]string{"survey", "build/plan"}, "what a tree holds, and how one comes to be: facts that others work with"},
-	{[]string{"check", "oci", "boot", "qemu", "recipe", "graph", "sbom", "fetch", "build/sandbox", "build/store", "profile", "secureboot"}, "one skill each"},
-	{[]string{"bootasset", "inspect", "resource", "refbase", "build/embedded", "build/buildkit"}, "what skills make together"},
-	{[]string{"node", "build"}, "the daemon of the reference base; recipes on any engine"},
+	{[]string{"check", "oci", "boot", "qemu", "recipe", "graph", "sbom", "fetch", "build/sandbox", "build/store", "profile", "secureboot", "registry", "sign"}, "one skill each"},
+	{[]string{"bootasset", "inspect", "resource", "refbase", "build/embedded", "build/buildkit", "catalog", "trust", "vuln"}, "what skills make together"},
+	{[]string{"node", "build", "publish"}, "the daemon of the reference base; recipes on any engine; a release of them"},
 	{[]string{"cli"}, "flags, one call, print"},
 }
 
@@ -56,6 +56,9 @@ var only = []struct {
 	{"github.com/moby/buildkit", []string{"build/buildkit"}, "one package speaks to BuildKit"},
 	{"github.com/Masterminds/sprig", []string{"recipe"}, "templates are the recipes' alone"},
 	{"github.com/spdx/tools-golang", []string{"sbom"}, "one package writes SPDX"},
+	{"github.com/CycloneDX/cyclonedx-go", []string{"sbom"}, "one package writes CycloneDX"},
+	{"github.com/sigstore", []string{"sign"}, "one package signs"},
+	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sign"}, "one package signs"},
 	{"golang.org/x/mod", []string{"fetch", "recipe"}, "who names Go modules, and who gets them"},
 	{"os/exec", []string{"qemu"}, "no external program on the main path; QEMU is the one there is"},
 	{"log", nil, "packages return errors"},

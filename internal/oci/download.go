@@ -77,10 +77,8 @@ func (d *download) resume(cause error) error {
 	if d.resumes++; d.resumes > maxResumes {
 		return broken
 	}
-	select {
-	case <-d.ctx.Done():
-		return d.ctx.Err()
-	case <-time.After(backoff.Duration):
+	if err := sleep(d.ctx, pause(1)); err != nil {
+		return err
 	}
 	if d.connect() != nil {
 		return broken

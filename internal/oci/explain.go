@@ -30,7 +30,8 @@ func (e *RegistryError) Unwrap() error { return e.Err }
 // such as those of a bad image, stay what they are.
 func explain(ref name.Reference, err error) error {
 	var known *RegistryError
-	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
+	var source sourceError
+	if err == nil || errors.As(err, &known) || errors.As(err, &source) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	host := ref.Context().RegistryStr()

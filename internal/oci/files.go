@@ -89,10 +89,12 @@ func (f tarFiles) open(name string) (*fileBlob, error) {
 
 func notInTarball(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return errors.New("it is not in the tarball")
+		return errNotInTarball
 	}
 	return err
 }
+
+var errNotInTarball = errors.New("it is not in the tarball")
 
 // has says whether the tarball has a regular file of this name.
 func (f tarFiles) has(name string) bool {

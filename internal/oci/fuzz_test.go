@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -112,6 +115,37 @@ func FuzzTarball(f *testing.F) {
 		img.spool.left.Store(1 << 20)
 		if tr, err := img.Tree(t.Context()); err == nil {
 			_ = tr.Walk(func(tree.Entry) error { return nil })
+		}
+	})
+}
+
+// FuzzReferring reads what registries and layouts say about referrers.
+func FuzzReferring(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"digest":"sha256:aa","size":-1}]}`), `</v2/x?n=1>; rel="next"`)
+	f.Add([]byte(`{"layers":[{"size":1,"digest":"sha256:`+strings.Repeat("a", 64)+`"}],"subject":{}}`), `<//other/x>; rel=next`)
+	f.Add([]byte(`{"manifests":[{"mediaType":"x"}],"config":null,"blobs":[{}]}`), `<`)
+	f.Fuzz(func(t *testing.T, data []byte, link string) {
+		if found, err := parseReferrers(data); err == nil && len(found) > maxReferrers {
+			t.Error("too many referrers")
+		}
+		if a, err := parseArtifact(data); err == nil && len(a.Blobs) > maxLayers {
+			t.Error("too many blobs")
+		}
+		if d, err := described(data); err == nil {
+			if m, err := fallbackWith(&d, d); err == nil && m == nil {
+				t.Error("a list that has itself")
+			}
+			if _, added, err := extended(&d, Artifact{}); err == nil && added {
+				t.Error("nothing was added")
+			}
+			w := &loading{copier: &copier{}, cargo: &cargo{}, seen: map[v1.Hash]bool{}}
+			if err := w.parts(t.Context(), v1.Descriptor{Data: []byte(`{"layers":` + string(data) + `}`)}, maxCopyDepth); err == nil && layersSize(w.blobs) < 0 {
+				t.Error("a negative size")
+			}
+		}
+		u := &url.URL{Scheme: "https", Host: "registry.example", Path: "/v2/x"}
+		if next, err := nextPage(u, http.Header{"Link": {link}}); err == nil && next != nil && next.Host != u.Host {
+			t.Errorf("%q leads to %s", link, next)
 		}
 	})
 }

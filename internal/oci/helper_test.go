@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(killMe); dir != "" {
 		packForever(dir)
 	}
-	backoff.Duration = time.Millisecond
+	backoff = time.Millisecond
 	os.Exit(m.Run())
 }
 

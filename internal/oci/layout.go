@@ -65,6 +65,9 @@ func (n named) name() string {
 
 // is says whether want, a name, a tag or a digest, means this image.
 func (n named) is(want string) bool {
+	if name, digest, ok := strings.Cut(want, "@"); ok {
+		return digest == n.Digest.String() && (name == "" || n.is(name))
+	}
 	same := func(s string) bool { return s == want || sameName(s, want) }
 	return want == n.Digest.String() || slices.ContainsFunc(n.names, same)
 }
@@ -119,11 +122,15 @@ func parseIndexFile(data []byte) ([]named, error) {
 	if err := json.Unmarshal(data, &index); err != nil {
 		return nil, fmt.Errorf("parsing %s: %w", indexFile, err)
 	}
-	roots := make([]named, len(index.Manifests))
-	for i, d := range index.Manifests {
+	return namedEntries(index.Manifests), nil
+}
+
+func namedEntries(ds []v1.Descriptor) []named {
+	roots := make([]named, len(ds))
+	for i, d := range ds {
 		roots[i] = named{d, namesOf(d.Annotations)}
 	}
-	return roots, nil
+	return roots
 }
 
 // chooseRoot takes what the person chose, or what there is no choice about: one
@@ -135,10 +142,11 @@ func (o *opener) chooseRoot(ctx context.Context, s store, roots []named) (*Image
 	if o.want != "" {
 		chosen := slices.DeleteFunc(slices.Clone(roots), func(n named) bool { return !n.is(o.want) })
 		if len(chosen) == 0 {
-			return nil, fmt.Errorf("%w %q; there is %s", errNoSuchName, o.want, listNames(roots))
+			return nil, fmt.Errorf("%w %q; there is %s", errNoSuchName, o.want, listNames(images(roots)))
 		}
 		return o.image(ctx, s, chosen)
 	}
+	roots = images(roots)
 	for _, r := range roots[1:] {
 		if r.name() != roots[0].name() && r.Digest != roots[0].Digest {
 			return nil, fmt.Errorf("it holds several images: choose one, as in %s:%s:%s; there is %s",

@@ -24,6 +24,30 @@ const (
 	maxIndexes = 32
 	// maxImages bounds the images of one index, with all that are nested in it.
 	maxImages = 512
+	// MaxArtifactBlob bounds one blob of an Artifact, in bytes. The largest that
+	// are known are SBOMs in attestations, of a few MiB.
+	MaxArtifactBlob = 32 << 20
+	// maxReferrers bounds what refers to one manifest, and maxReferrerBytes its
+	// manifests together: signing again and again adds to them.
+	maxReferrers     = 1000
+	maxReferrerBytes = 16 << 20
+	// maxReferrerPages bounds the requests for one list of referrers.
+	maxReferrerPages = 100
+	// maxTagPages bounds the requests for the tags of a repository, at a
+	// thousand tags or so each.
+	maxTagPages = 1000
+	// maxCopied bounds the manifests and blobs of one image that is copied, with
+	// all that refers to it, maxCopyDepth how deep these are in each other, and
+	// maxCopyManifests the manifests of all images that are copied at once, which
+	// are held in memory. A catalog of 100 extensions has 2 MiB.
+	maxCopied        = 20_000
+	maxCopyDepth     = 8
+	maxCopyManifests = 64 << 20
+	// maxBlob bounds one blob that is copied.
+	maxBlob = 1 << 40
+	// copyParallel is the number of images, and of blobs, that are copied at
+	// once.
+	copyParallel = 8
 	// maxWindow bounds what a zstd stream may make its decoder allocate: the
 	// largest window that the zstd tool uses itself (--ultra -22).
 	maxWindow = 128 << 20

@@ -12,10 +12,15 @@
 // same trees and options give the same bytes, on any machine, and the same
 // digest in any place.
 //
+// Copy takes images as they are from one place to another, with what refers to
+// them, to the bit. Attach, Referrers and Tagged write and read what says
+// something about an image: signatures, attestations, SBOMs. A Client lets many
+// calls share what a registry has granted.
+//
 // What comes in is not trusted: sizes and digests are checked against what
 // vouches for them, and the constants of limits.go bound the rest. Left out on
-// purpose: foreign layers (their bytes are elsewhere), Docker's schema 1,
-// artifacts that are no images.
+// purpose: foreign layers (their bytes are elsewhere) and Docker's schema 1; Open
+// and Pack know no artifacts that are no images.
 package oci
 
 import (
@@ -39,6 +44,9 @@ type Options struct {
 	// Where there is no choice, in an index of one platform or without an
 	// index, the image is taken whatever it is for: see Image.Platform.
 	Platform string
+	// Digest that src has to have: that of the index or manifest that it names, as
+	// Resolve tells it. Anything else is an error; "" is any.
+	Digest string
 	// Insecure allows plain http and certificates that nobody vouches for.
 	// Without it, plain http is for registries on this machine and in private
 	// networks.
@@ -50,6 +58,8 @@ type Options struct {
 	// Progress is told how many bytes of the layers have been read, and how
 	// many there are. It is called from several goroutines, one at a time.
 	Progress func(done, total int64)
+	// Client shares connections with other calls; nil: this one has its own.
+	Client *Client
 }
 
 // Image is an image that was found. Its methods may be used by several

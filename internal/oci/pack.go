@@ -53,6 +53,8 @@ type PackOptions struct {
 	SpoolDir string
 	// Progress of an upload, see Options.
 	Progress func(done, total int64)
+	// Client shares connections with other calls; nil: this one has its own.
+	Client *Client
 	// Cache keeps compressed layers by what is in their trees; nil: they are
 	// made each time.
 	Cache *cache.Cache
@@ -71,6 +73,15 @@ type Result struct {
 	Place string
 	// Size in bytes of all blobs.
 	Size int64
+	// Platforms are the images for each platform, in the order of Packed.
+	Platforms []PlatformResult
+}
+
+// PlatformResult is an image for one platform.
+type PlatformResult struct {
+	Platform Platform
+	Digest   string // of its manifest
+	Size     int64  // of its layers as they are stored, in bytes
 }
 
 // Pack writes an image of the trees to a destination: one layer for each, in
@@ -99,7 +110,7 @@ func Pack(ctx context.Context, images []Packed, dest string, opts PackOptions) (
 	if err != nil {
 		return Result{}, fmt.Errorf("writing to %s: %w", dest, err)
 	}
-	res.Digest, res.Size = art.root.Digest.String(), art.size()
+	res.Digest, res.Size, res.Platforms = art.root.Digest.String(), art.size(), b.platforms
 	return res, nil
 }
 
@@ -111,7 +122,7 @@ func Describe(ctx context.Context, images []Packed, opts PackOptions) (Result, e
 	if err != nil {
 		return Result{}, fmt.Errorf("packing: %w", err)
 	}
-	return Result{Name: opts.Name, Digest: art.root.Digest.String(), Size: art.size()}, nil
+	return Result{Name: opts.Name, Digest: art.root.Digest.String(), Size: art.size(), Platforms: b.platforms}, nil
 }
 
 func newBuilder(opts PackOptions) *builder {
@@ -162,6 +173,8 @@ type builder struct {
 	spool  *spool
 	layers map[*tree.Tree]layer // platforms may share a tree
 	art    artifact
+
+	platforms []PlatformResult
 }
 
 // layer is a compressed layer with the digest of its tar.
@@ -204,14 +217,17 @@ func (b *builder) image(ctx context.Context, img Packed) error {
 		return err
 	}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: config.Descriptor}
+	size := int64(0)
 	for _, l := range append(layers, l) {
 		b.art.add(l.blob)
 		manifest.Layers = append(manifest.Layers, l.Descriptor)
+		size += l.Size
 	}
 	b.art.add(config)
 	m, err := jsonBlob(types.OCIManifestSchema1, manifest)
 	m.Platform = img.Platform.descriptor()
 	b.art.manifests = append(b.art.manifests, m)
+	b.platforms = append(b.platforms, PlatformResult{img.Platform, m.Digest.String(), size})
 	return err
 }
 

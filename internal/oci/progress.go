@@ -3,6 +3,7 @@ package oci
 import (
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // progress adds up what several readers have read.
@@ -40,5 +41,35 @@ type countingReader struct {
 func (c *countingReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	c.p.add(int64(n))
+	return n, err
+}
+
+// counter counts one thing that may have to be read several times.
+type counter struct {
+	p *progress
+	n atomic.Int64
+}
+
+func (p *progress) counter() *counter { return &counter{p: p} }
+
+// set tells the progress that n bytes in all have been read.
+func (c *counter) set(n int64) { c.p.add(n - c.n.Swap(n)) }
+
+func (c *counter) add(n int64) {
+	c.n.Add(n)
+	c.p.add(n)
+}
+
+// reader counts what is read from r.
+func (c *counter) reader(r io.Reader) io.Reader { return counted{r, c} }
+
+type counted struct {
+	r io.Reader
+	c *counter
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.c.add(int64(n))
 	return n, err
 }

@@ -4,18 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync/atomic"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 )
 
 // push is an image in a registry.
 type push struct {
+	ref  string // of the tag
 	tag  name.Tag
 	opts PackOptions
 }
@@ -36,18 +33,16 @@ func newPush(s string, opts PackOptions) (destination, error) {
 		}
 		tag = tag.Tag(n.tag)
 	}
-	return push{tag, opts}, nil
+	return push{tag.String(), tag, opts}, nil
 }
 
 func (p push) write(ctx context.Context, a *artifact) (Result, error) {
-	base := newTransport(p.opts.Insecure)
-	defer base.CloseIdleConnections()
-	pusher, err := remote.NewPusher(remote.WithTransport(base), remote.WithAuthFromKeychain(authn.DefaultKeychain),
-		remote.WithRetryBackoff(backoff), remote.WithRetryStatusCodes(busyCodes...), remote.WithRetryPredicate(isTemporary))
+	r, err := openRegistry(ctx, p.ref, transport.PushScope, Options{Insecure: p.opts.Insecure, Client: p.opts.Client})
 	if err != nil {
 		return Result{}, err
 	}
-	if err := p.upload(ctx, pusher, a); err != nil {
+	defer r.Close()
+	if err := p.upload(ctx, r.repository, a); err != nil {
 		return Result{}, explain(p.tag, err)
 	}
 	pinned := p.tag.Context().Digest(a.root.Digest.String())
@@ -56,72 +51,52 @@ func (p push) write(ctx context.Context, a *artifact) (Result, error) {
 
 // upload sends blobs in parallel, then the manifests that need them, then
 // what the tag is for: a reader never finds a part of an image.
-func (p push) upload(ctx context.Context, pusher *remote.Pusher, a *artifact) error {
-	repo := p.tag.Context()
+func (p push) upload(ctx context.Context, repo *repository, a *artifact) error {
 	sent := newProgress(a.size(), p.opts.Progress)
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(maxParallel)
 	for _, b := range a.blobs {
-		g.Go(func() error {
-			u := &uploadable{blob: b, progress: sent}
-			if err := pusher.Upload(gctx, repo, u); err != nil {
-				return err
-			}
-			u.count(b.Size) // also if the registry had it already
-			return nil
-		})
+		g.Go(func() error { return repo.upload(gctx, b, sent) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
 	if len(a.manifests) > 1 {
 		for _, m := range a.manifests {
-			if err := pusher.Put(ctx, repo.Digest(m.Digest.String()), taggable{m}); err != nil {
+			if err := repo.uploadManifest(ctx, m.Digest.String(), m); err != nil {
 				return err
 			}
 		}
 	}
-	return pusher.Put(ctx, p.tag, taggable{a.root})
+	return repo.uploadManifest(ctx, p.tag.TagStr(), a.root)
 }
 
-// taggable is a manifest as ggcr wants it.
-type taggable struct{ blob }
-
-func (t taggable) RawManifest() ([]byte, error)        { return io.ReadAll(t.reader()) }
-func (t taggable) MediaType() (types.MediaType, error) { return t.Descriptor.MediaType, nil }
-
-// uploadable is a blob as ggcr wants it: a layer, of which it needs the
-// compressed bytes only.
-type uploadable struct {
-	blob
-	progress *progress
-	counted  atomic.Int64 // what the progress knows of
+// upload sends a blob, unless the repository has it.
+func (r *repository) upload(ctx context.Context, b blob, sent *progress) error {
+	have, err := r.has(ctx, "blobs", b.Descriptor)
+	if err != nil {
+		return err
+	}
+	c := sent.counter()
+	if !have {
+		err = r.putBlob(ctx, b.Descriptor, nil, func() (io.ReadCloser, error) {
+			c.set(0)
+			return io.NopCloser(c.reader(b.reader())), nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.set(b.Size)
+	return nil
 }
 
-// count tells the progress that n bytes in all have been sent.
-func (u *uploadable) count(n int64) { u.progress.add(n - u.counted.Swap(n)) }
-
-func (u *uploadable) Digest() (v1.Hash, error)             { return u.Descriptor.Digest, nil }
-func (u *uploadable) DiffID() (v1.Hash, error)             { return u.Descriptor.Digest, nil }
-func (u *uploadable) Size() (int64, error)                 { return u.Descriptor.Size, nil }
-func (u *uploadable) MediaType() (types.MediaType, error)  { return u.Descriptor.MediaType, nil }
-func (u *uploadable) Uncompressed() (io.ReadCloser, error) { return u.Compressed() }
-
-// Compressed starts an attempt to send the blob.
-func (u *uploadable) Compressed() (io.ReadCloser, error) {
-	u.count(0)
-	return io.NopCloser(&attempt{u: u, r: u.reader()}), nil
-}
-
-type attempt struct {
-	u *uploadable
-	r io.Reader
-	n int64
-}
-
-func (a *attempt) Read(p []byte) (int, error) {
-	n, err := a.r.Read(p)
-	a.n += int64(n)
-	a.u.count(a.n)
-	return n, err
+func (r *repository) uploadManifest(ctx context.Context, id string, m blob) error {
+	d := m.Descriptor
+	var err error
+	if d.Data, err = io.ReadAll(m.reader()); err != nil {
+		return err
+	}
+	_, err = r.putManifest(ctx, id, d)
+	return err
 }

@@ -57,8 +57,13 @@ func newMoody(t testing.TB) (*moody, string) {
 
 // bigImage has one layer that does not fit into one packet.
 func bigImage(t testing.TB) (v1.Image, []byte) {
-	data := tarOf(t, entry{name: "big", content: string(noise(4 << 20))})
-	return imageOf(t, linuxAMD64, types.OCIManifestSchema1, packedLayer(t, data, Gzip)), data
+	big.Do(func() { big.data = tarOf(t, entry{name: "big", content: string(noise(2 << 20))}) })
+	return imageOf(t, linuxAMD64, types.OCIManifestSchema1, packedLayer(t, big.data, None)), big.data
+}
+
+var big struct {
+	sync.Once
+	data []byte
 }
 
 func pushed(t testing.TB, host string, img v1.Image) string {

@@ -36,6 +36,10 @@ type leaf struct {
 // image resolves the roots to the image for the wanted platform.
 func (o *opener) image(ctx context.Context, s store, roots []named) (*Image, error) {
 	r := resolver{store: s}
+	roots, err := o.wanted(roots)
+	if err != nil {
+		return nil, err
+	}
 	for i, root := range roots {
 		if err := r.expand(ctx, leaf{Descriptor: root.Descriptor, root: i, name: root.name()}, 0); err != nil {
 			return nil, err
@@ -55,6 +59,18 @@ func (o *opener) image(ctx context.Context, s store, roots []named) (*Image, err
 		img.platform = l.platform
 	}
 	return img, nil
+}
+
+// wanted are the roots that have the digest that the options ask for.
+func (o *opener) wanted(roots []named) ([]named, error) {
+	if o.opts.Digest == "" {
+		return roots, nil
+	}
+	kept := slices.DeleteFunc(slices.Clone(roots), func(n named) bool { return n.Digest.String() != o.opts.Digest })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("it is not %s, which it was a moment ago: try again", o.opts.Digest)
+	}
+	return kept, nil
 }
 
 // resolver reads manifests until it knows all images there are.

@@ -134,7 +134,7 @@ func (o *opener) open(ctx context.Context) (*Image, error) {
 }
 
 func (o *opener) openRegistry(ctx context.Context) (*Image, error) {
-	reg, root, err := dialRegistry(ctx, o.path, o.opts.Insecure)
+	reg, root, err := dialRegistry(ctx, o.path, o.opts)
 	switch {
 	case err != nil && o.missing:
 		return nil, fmt.Errorf("there is no such file, and as the name of an image in a registry: %w", err)
@@ -172,3 +172,9 @@ func (o *opener) openDir(ctx context.Context) (*Image, error) {
 // OfTree is a tree in the place of an image, as that of a directory is: it has
 // no digest and no name.
 func OfTree(t *tree.Tree) *Image { return &Image{tree: t, spool: newSpool("")} }
+
+// IsLocal says whether src, as Open takes it, names a file or a directory.
+func IsLocal(src string) bool {
+	s, err := parseSource(src)
+	return err != nil || s.form != formRegistry
+}

@@ -58,6 +58,24 @@ func (v *verifier) finish() error {
 	return sameDigest(v.hash, v.desc.Digest)
 }
 
+// checked reads a blob, and keeps back its last bytes until it knows that all
+// are right: who passes them on never completes a wrong one.
+type checked struct{ v *verifier }
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.v.Read(p)
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	if c.v.n < c.v.desc.Size && err == nil {
+		return n, nil
+	}
+	if verr := c.v.finish(); verr != nil {
+		return 0, verr
+	}
+	return n, err
+}
+
 func sameDigest(h hash.Hash, want v1.Hash) error {
 	if got := fmt.Sprintf("%x", h.Sum(nil)); got != want.Hex {
 		return fmt.Errorf("its content has the digest %s:%s", want.Algorithm, got)
@@ -67,8 +85,12 @@ func sameDigest(h hash.Hash, want v1.Hash) error {
 
 // readVerified reads a small blob whole: a manifest, an index, a config.
 func readVerified(r io.Reader, d v1.Descriptor) ([]byte, error) {
-	if d.Size > MaxManifest {
-		return nil, fmt.Errorf("its descriptor says a size of %d bytes, %d are allowed", d.Size, MaxManifest)
+	return readVerifiedUpTo(r, d, MaxManifest)
+}
+
+func readVerifiedUpTo(r io.Reader, d v1.Descriptor, most int64) ([]byte, error) {
+	if d.Size > most {
+		return nil, fmt.Errorf("its descriptor says a size of %d bytes, %d are allowed", d.Size, most)
 	}
 	v, err := newVerifier(r, d)
 	if err != nil {
@@ -77,6 +99,9 @@ func readVerified(r io.Reader, d v1.Descriptor) ([]byte, error) {
 	var b bytes.Buffer
 	if _, err := b.ReadFrom(v); err != nil {
 		return nil, err
+	}
+	if b.Len() == 0 { // a blob without bytes is not one that was not read
+		return []byte{}, v.finish()
 	}
 	return b.Bytes(), v.finish()
 }

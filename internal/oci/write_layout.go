@@ -34,10 +34,7 @@ func (d layoutDest) write(ctx context.Context, a *artifact) (Result, error) {
 		return Result{}, err
 	}
 	for _, b := range a.all() {
-		if d.has(b) {
-			continue
-		}
-		if err := d.writeFile(ctx, blobPath(b.Digest), b.reader()); err != nil {
+		if err := d.writeBlob(ctx, b); err != nil {
 			return Result{}, err
 		}
 	}
@@ -47,8 +44,16 @@ func (d layoutDest) write(ctx context.Context, a *artifact) (Result, error) {
 	return Result{Name: d.name.given, Place: "the OCI layout " + d.dir}, nil
 }
 
+// writeBlob writes a blob, unless it is there.
+func (d layoutDest) writeBlob(ctx context.Context, b blob) error {
+	if d.has(b.Descriptor) {
+		return nil
+	}
+	return d.writeFile(ctx, blobPath(b.Digest), b.reader())
+}
+
 // has says whether a blob is there, whole.
-func (d layoutDest) has(b blob) bool {
+func (d layoutDest) has(b v1.Descriptor) bool {
 	f, err := openRegular(filepath.Join(d.dir, filepath.FromSlash(blobPath(b.Digest))))
 	if err != nil {
 		return false
@@ -73,8 +78,18 @@ func (d layoutDest) prepare() error {
 }
 
 // addToIndex names the image in index.json, in place of the one that had this
-// name, or of itself. A lock makes writers of one layout wait for each other.
+// name, or of itself.
 func (d layoutDest) addToIndex(ctx context.Context, root v1.Descriptor) error {
+	root.Annotations = d.name.annotations()
+	return d.updateIndex(ctx, func(index *v1.IndexManifest) error {
+		index.Manifests = replaceEntry(index.Manifests, root)
+		return nil
+	})
+}
+
+// updateIndex changes index.json. A lock makes writers of one layout wait for
+// each other.
+func (d layoutDest) updateIndex(ctx context.Context, change func(*v1.IndexManifest) error) error {
 	unlock, err := lockDir(d.dir)
 	if err != nil {
 		return fmt.Errorf("locking the layout: %w", err)
@@ -84,8 +99,9 @@ func (d layoutDest) addToIndex(ctx context.Context, root v1.Descriptor) error {
 	if err != nil {
 		return err
 	}
-	root.Annotations = d.name.annotations()
-	index.Manifests = replaceEntry(index.Manifests, root)
+	if err := change(&index); err != nil {
+		return err
+	}
 	data, err := json.Marshal(index)
 	if err != nil {
 		return err
