@@ -54,8 +54,10 @@ type Options struct {
 	Base       *Base
 	Extensions []Extension // the first is the lowest layer
 	Level      Level       // "" is Default
-	Cache      *cache.Cache
-	Progress   Progress // nil shows none
+	// Verified is what was verified of the images, to be kept in the initramfs.
+	Verified []extension.Verified
+	Cache    *cache.Cache
+	Progress Progress // nil shows none
 }
 
 // Progress is told what takes time: it returns what to call for each chunk of

@@ -107,7 +107,7 @@ func (a *Asset) assemble(parts []*made, modules *cache.Blob) error {
 	if err != nil {
 		return err
 	}
-	late, err := layersArchive(layers)
+	late, err := layersArchive(layers, a.opts.Verified)
 	if err != nil {
 		return err
 	}
@@ -181,11 +181,11 @@ func microcodeArchive(parts []*made) ([]*sparse.Image, error) {
 }
 
 // layersArchive has the squashfs images and extensions.yaml.
-func layersArchive(layers []layer) ([]*sparse.Image, error) {
+func layersArchive(layers []layer, verified []extension.Verified) ([]*sparse.Image, error) {
 	if len(layers) == 0 {
 		return nil, nil
 	}
-	var config extension.Config
+	config := extension.Config{Verified: verified}
 	var files []cpio.File
 	for _, l := range layers {
 		config.Layers = append(config.Layers, l.Layer)

@@ -70,6 +70,17 @@ func (l Layer) ID() string { return strings.TrimSuffix(l.Image, ".sqsh") }
 // Config is extensions.yaml: the layers of a boot asset, the lowest one first.
 type Config struct {
 	Layers []Layer `yaml:"layers" json:"layers"`
+	// Verified is graft's: what was verified of the images that the asset was
+	// made of, before anything of them was used. Talos ignores it.
+	Verified []Verified `yaml:"verified,omitempty" json:"verified,omitempty"`
+}
+
+// Verified is what somebody vouched for when an asset was made.
+type Verified struct {
+	Image  string `yaml:"image" json:"image"`                       // NAME@DIGEST
+	Rule   string `yaml:"rule" json:"rule"`                         // of the policy that let it in
+	Signer string `yaml:"signer,omitempty" json:"signer,omitempty"` // an identity, or the fingerprint of a key; "" if the rule asks for none
+	Issuer string `yaml:"issuer,omitempty" json:"issuer,omitempty"` // who vouched for the identity
 }
 
 // ParseManifest reads manifest.yaml. The second result names every key that

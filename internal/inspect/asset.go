@@ -59,6 +59,10 @@ type Options struct {
 	// LayerFiles lists the files of all layers, and what lies beside them in an
 	// initramfs, for Compare.
 	LayerFiles bool
+	// Root is shown each squashfs in an initramfs: a layer, by the digest that the
+	// report has of it, and the base's rootfs.sqsh. The tree can be read until Root
+	// returns. An error ends the report.
+	Root func(digest string, root *tree.Tree) error
 	// MaxRead is how many bytes are read or unpacked in all; 0 is 64 GiB.
 	MaxRead int64
 }
@@ -174,7 +178,7 @@ func (i *inspector) spend(n int64) error {
 
 // final says whether an error ends the report; others are problems in it.
 func (i *inspector) final(err error) bool {
-	return i.ctx.Err() != nil || errors.Is(err, errTooMuch)
+	return i.ctx.Err() != nil || errors.Is(err, errTooMuch) || errors.As(err, &shown{})
 }
 
 // maxProblems is how many are told of: a person reads the first ones.

@@ -25,6 +25,8 @@ type Initramfs struct {
 	Archives []Archive `json:"archives" yaml:"archives"`
 	Base     Base      `json:"base" yaml:"base"`
 	Layers   []Layer   `json:"layers" yaml:"layers"`
+	// Verified is what the one who made it wrote down of signatures: no proof.
+	Verified []extension.Verified `json:"verified,omitempty" yaml:"verified,omitempty"`
 	// Problems are what would go wrong at boot: a layer that is named and not
 	// there, or is not what its digest says.
 	Problems []string `json:"problems,omitempty" yaml:"problems,omitempty"`
@@ -213,8 +215,8 @@ func (r *reader) file(name string, h *cpio.Header, content io.Reader) error {
 
 // layer reads the squashfs of a layer.
 func (r *reader) layer(name string, content io.Reader) (layerImage, error) {
-	if r.options.LayerFiles {
-		return r.listedLayer(name, content)
+	if r.options.LayerFiles || r.options.Root != nil {
+		return r.openLayer(name, content)
 	}
 	hash := sha256.New()
 	n, err := io.Copy(hash, content)
@@ -243,6 +245,9 @@ func (r *reader) root(content io.Reader) error {
 	b.Size, b.Digest = blob.Size, blob.Digest
 	root, err := squashfs.NewReader(blob, blob.Size)
 	if err != nil {
+		return err
+	}
+	if err := r.show(blob.Digest, root); err != nil {
 		return err
 	}
 	b.Format = fmt.Sprint(root.Info().Compression)
@@ -274,6 +279,7 @@ func (r *reader) layers() {
 		}
 		r.report.Layers = append(r.report.Layers, Layer{l.Image, img.size, img.digest, l.Metadata, img.files})
 	}
+	r.report.Verified = r.config.Verified
 	for _, name := range slices.Sorted(maps.Keys(r.images)) {
 		if !listed[name] {
 			r.problem("the file %s is in no line of %s: it will not be mounted", name, extension.ConfigName)

@@ -24,8 +24,9 @@ type ListedFile struct {
 // listingVersion changes when the listing of the same layer does.
 const listingVersion = "1"
 
-// listedLayer reads a layer and lists its files. The cache keeps the listing.
-func (r *reader) listedLayer(name string, content io.Reader) (layerImage, error) {
+// openLayer reads a layer, shows its root and lists its files, as the options want
+// it. The cache keeps the listing.
+func (r *reader) openLayer(name string, content io.Reader) (layerImage, error) {
 	blob, err := r.options.Cache.Scratch(func(f *os.File) error {
 		_, err := io.Copy(f, content)
 		return err
@@ -35,6 +36,12 @@ func (r *reader) listedLayer(name string, content io.Reader) (layerImage, error)
 	}
 	defer blob.Close()
 	img := layerImage{size: blob.Size, digest: blob.Digest}
+	if err := r.showLayer(blob); err != nil && !r.final(err) {
+		r.problem("the layer %s: %v", name, err)
+		return img, nil
+	} else if err != nil || !r.options.LayerFiles {
+		return img, err
+	}
 	key := "files of a layer\nversion " + listingVersion + "\n" + blob.Digest
 	err = cache.JSON(r.ctx, r.options.Cache, key, "files of "+name, &img.files, func() (err error) {
 		img.files, err = r.list(blob, blob.Size)

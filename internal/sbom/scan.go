@@ -59,7 +59,7 @@ func Scan(ctx context.Context, t *tree.Tree, opts Options) (*Document, error) {
 	}
 	s.files(files)
 	s.programs(files)
-	return s.finish("https://github.com/graftlinux/graft/spdx/")
+	return s.finish(namespace)
 }
 
 type scan struct {

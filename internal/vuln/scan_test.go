@@ -1,0 +1,190 @@
+package vuln
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/graftlinux/graft/internal/sbom"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func purl(name, version, locator string) sbom.Package {
+	return sbom.Package{Name: name, Version: version, PURL: locator}
+}
+
+// example is a database, and what is scanned with it.
+func example(t testing.TB) (*DB, []Subject) {
+	openssl := affects("Debian:12", "openssl", "introduced", "0", "fixed", "3.0.11-1~deb12u3")
+	critical := []any{entry{"type": "CVSS_V3", "score": "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H"}}
+	db := openDB(t, write(t, map[string][]byte{
+		"Go/all.zip": zipOf(t,
+			newEntry("GO-2026-0001", entry{"aliases": []string{"CVE-2026-1", "GHSA-aaaa-bbbb-cccc"}, "affected": []any{affects("Go", "example.org/Lib", "introduced", "0", "fixed", "1.2.0")},
+				"references": []any{entry{"type": "FIX", "url": "https://example.org/fix"}, entry{"type": "ADVISORY", "url": "https://example.org/1"}}}),
+			newEntry("GHSA-aaaa-bbbb-cccc", entry{"aliases": []string{"CVE-2026-1"}, "severity": critical, "database_specific": entry{"severity": "CRITICAL"}, "affected": []any{affects("Go", "example.org/Lib", "introduced", "0", "fixed", "1.2.1")}}),
+			newEntry("GO-2026-0002", entry{"aliases": []string{"CVE-2026-2"}, "affected": []any{affects("Go", "stdlib", "introduced", "1.26.0-0", "fixed", "1.26.5")}}),
+		),
+		"Debian/all.zip": zipOf(t,
+			newEntry("DEBIAN-CVE-2026-3", entry{"upstream": []string{"CVE-2026-3"}, "affected": []any{openssl}}),
+			newEntry("DEBIAN-CVE-2026-4", entry{"upstream": []string{"CVE-2026-4"}, "affected": []any{openssl}}),
+			newEntry("DSA-5-1", entry{"upstream": []string{"CVE-2026-3", "CVE-2026-4"}, "affected": []any{openssl}}),
+			newEntry("DSA-6-1", entry{"upstream": []string{"CVE-2026-3", "CVE-2026-99"}, "affected": []any{openssl}}),
+			newEntry("DEBIAN-CVE-2026-5", entry{"affected": []any{affects("Debian:11", "openssl", "introduced", "0")}}),
+			newEntry("DEBIAN-CVE-2026-6", entry{"affected": []any{affects("Debian:12", "kmod", "introduced", "0", "fixed", "30+20221128-2")}}),
+		),
+		"Linux/all.zip": zipOf(t, newEntry("CVE-2026-7", entry{"affected": []any{affects("Linux", "Kernel", "introduced", "6.2.0", "fixed", "6.18.2")}})),
+	}))
+	return db, []Subject{
+		{Name: "asset: hello", Identifiers: []string{"pkg:oci/hello@sha256:aa?repository_url=r/hello", "sha256:aa", "asset"}, Packages: []sbom.Package{
+			purl("example.org/Lib", "v1.1.0", "pkg:golang/example.org/Lib@v1.1.0"),
+			purl("stdlib", "1.26.4", "pkg:golang/stdlib@1.26.4"),
+			purl("libssl3", "3.0.11-1~deb12u2+b1", "pkg:deb/debian/libssl3@3.0.11-1~deb12u2+b1?arch=amd64&upstream=openssl"),
+			purl("kmod", "30+20221128-1", "pkg:deb/debian/kmod@30%2B20221128-1?arch=amd64"),
+			{Name: "linux", Version: "6.18.1-talos", CPEs: []string{"cpe:2.3:o:linux:linux_kernel:6.18.1:*:*:*:*:*:*:*"}},
+		}},
+		{Name: "asset: other", Identifiers: []string{"asset"}, Packages: []sbom.Package{
+			purl("example.org/lib", "v1.1.0", "pkg:golang/example.org/lib@v1.1.0"), // whoever wrote this has lost its case
+			purl("example.org/Lib", "v1.1.0", "pkg:golang/example.org/Lib@v1.1.0"),
+			purl("example.org/Lib", "v1.3.0", "pkg:golang/example.org/Lib@v1.3.0"),
+			purl("example.org/main", "", "pkg:golang/example.org/main"),
+			purl("left-pad", "1.0.0", "pkg:npm/left-pad@1.0.0"),
+			purl("odd", "now", "pkg:golang/odd@now"),
+			{Name: "nameless", Version: "1"},
+			purl("libold", "1", "pkg:deb/debian/libold@1?distro=debian-10"),
+			{Name: "linux", Version: "6.1.0-50-cloud-amd64", CPEs: []string{"cpe:2.3:o:linux:linux_kernel:6.1.0:*:*:*:*:*:*:*"}},
+		}},
+	}
+}
+
+func scanned(t testing.TB, o Options) *Report {
+	t.Helper()
+	db, subjects := example(t)
+	r, err := db.Scan(t.Context(), subjects, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func golden(t *testing.T, name string, v any) {
+	t.Helper()
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", " ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), b.String()); d != "" {
+		t.Errorf("%s (-update writes it):\n%s", name, d)
+	}
+}
+
+func TestScan(t *testing.T) {
+	golden(t, "report.json", scanned(t, Options{Debian: "bookworm"}))
+}
+
+// TestRelease: without a release, Debian packages that do not tell theirs are not
+// taken for clean.
+func TestRelease(t *testing.T) {
+	r := scanned(t, Options{})
+	want := Unmatched{"kmod 30+20221128-1", "asset: hello", NoRelease}
+	if !slices.Contains(r.Unmatched, want) {
+		t.Errorf("got %+v, want %+v in it", r.Unmatched, want)
+	}
+	if slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Package == "kmod" }) {
+		t.Error("it was found all the same")
+	}
+	if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Package == "libssl3" }) {
+		t.Error("the release in the version of libssl3 was not seen")
+	}
+}
+
+func TestScanEnds(t *testing.T) {
+	db, subjects := example(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := db.Scan(ctx, subjects, Options{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+}
+
+func TestSARIF(t *testing.T) {
+	r := scanned(t, Options{Debian: "12", VEX: []*VEX{vexOf(t, "", statementJSON{Vulnerability: "CVE-2026-2", Product: "asset", Status: NotAffected, Justification: "vulnerable_code_not_present"})}})
+	golden(t, "report.sarif.json", SARIF(r, "v1"))
+	c := jsonschema.NewCompiler()
+	schema, err := c.Compile("testdata/sarif-2.1.0-rtm.5.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := json.Marshal(SARIF(r, "v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(v); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSARIFURI(t *testing.T) {
+	for text, want := range map[string]string{"a/b.iso": "a/b.iso", "r:5000/x:1": "r%3A5000/x%3A1", "a b#é": "a%20b%23%C3%A9", "a: hello": "a%3A%20hello"} {
+		if got := sarifURI(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}
+
+// TestGrouped: what shares a name is one vulnerability, even if only a third entry
+// tells so.
+func TestGrouped(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		records []record
+		want    []string // names, and after a bar the advisories
+	}{
+		{"alias", []record{{ID: "GO-1", Aliases: []string{"CVE-1"}}, {ID: "GHSA-1", Aliases: []string{"CVE-1"}}}, []string{"CVE-1 GHSA-1 GO-1 |"}},
+		{"a third", []record{{ID: "A"}, {ID: "B"}, {ID: "C", Aliases: []string{"A", "B"}}}, []string{"A B C |"}},
+		{"none", []record{{ID: "A"}, {ID: "B"}}, []string{"A |", "B |"}},
+		{"advisory", []record{{ID: "DSA-1", Upstream: []string{"CVE-1", "CVE-2"}}, {ID: "D-1", Upstream: []string{"CVE-1"}}, {ID: "D-2", Upstream: []string{"CVE-2"}}}, []string{"CVE-1 D-1 | DSA-1", "CVE-2 D-2 | DSA-1"}},
+		{"advisory alone", []record{{ID: "DSA-1", Upstream: []string{"CVE-1", "CVE-2"}}}, []string{"DSA-1 | CVE-1 CVE-2"}},
+	} {
+		var hits []hit
+		for _, r := range c.records {
+			hits = append(hits, hit{record: r})
+		}
+		var got []string
+		for _, g := range grouped(hits) {
+			names := slices.Compact(slices.Sorted(slices.Values(g.names)))
+			got = append(got, strings.TrimSpace(fmt.Sprintf("%s | %s", strings.Join(names, " "), strings.Join(g.related, " "))))
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+}

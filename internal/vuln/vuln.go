@@ -1,0 +1,136 @@
+// Package vuln finds known vulnerabilities of packages in a copy of an OSV database
+// on disk, in the form in which those are exported: a zip per ecosystem, or the
+// files of one. It needs no network.
+//
+// Open makes an index of the database once and keeps it in the cache: the second
+// scan reads what it needs and no more. What it knows are modules of Go with the
+// standard library ("Go"), packages of Debian ("Debian:12") and the Linux kernel
+// ("Linux"); packages of other kinds are counted as Unmatched, never taken for
+// clean.
+//
+// Which version is affected is decided as the OSV schema says it
+// (https://ossf.github.io/osv-schema/, 1.7): by the list of versions, then by
+// ranges. What several entries say of one vulnerability is one Finding, which
+// statements of an OpenVEX document may suppress.
+//
+// It judges whole modules and packages, not whether the code at fault is called:
+// that an entry for Go names symbols and platforms is not looked at.
+package vuln
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/graftlinux/graft/internal/sbom"
+)
+
+// Level is how severe a vulnerability is.
+type Level int
+
+// The levels. Unrated is one that nobody rated, not one that is harmless.
+const (
+	Unrated Level = iota
+	None
+	Low
+	Medium
+	High
+	Critical
+)
+
+var levelNames = []string{"unrated", "none", "low", "medium", "high", "critical"}
+
+// Levels are the names of levels that ParseLevel reads, the least severe first.
+func Levels() []string { return slices.Clone(levelNames[Low:]) }
+
+// ParseLevel reads low, medium, high or critical.
+func ParseLevel(s string) (Level, error) {
+	if i := slices.Index(levelNames, s); i >= int(Low) {
+		return Level(i), nil
+	}
+	return Unrated, fmt.Errorf("%q is none of %s", s, strings.Join(Levels(), ", "))
+}
+
+func (l Level) String() string { return levelNames[l] }
+
+// MarshalText implements encoding.TextMarshaler.
+func (l Level) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
+
+// AtLeast says whether a level reaches another. One that nobody rated may be any.
+func (l Level) AtLeast(other Level) bool { return l == Unrated || l >= other }
+
+// Subject is what is scanned, with its packages: an extension, or the base of a
+// boot asset.
+type Subject struct {
+	Name     string
+	Packages []sbom.Package
+	// Identifiers are what OpenVEX documents may call it: package URLs, references
+	// of images, "sha256:" digests. Those of a boot asset are its parts' as well.
+	Identifiers []string
+}
+
+// Options are about one scan.
+type Options struct {
+	// Debian is the release, "12", of Debian packages that do not tell theirs.
+	Debian string
+	VEX    []*VEX
+}
+
+// Report is the outcome of a scan.
+type Report struct {
+	Packages   int         `json:"packages"`   // that were looked for
+	Findings   []Finding   `json:"findings"`   // the most severe first
+	Suppressed []Finding   `json:"suppressed"` // that a VEX statement says to be none
+	Unmatched  []Unmatched `json:"unmatched"`  // packages that the database could not be asked about
+	// Guessed are Debian packages that do not name their source: they were looked for
+	// under their own name, which may be that of another source or of none.
+	Guessed  []string     `json:"guessed,omitempty"`
+	Database DatabaseInfo `json:"database"`
+	// Unused counts the VEX statements that were about nothing here.
+	Unused int `json:"unusedStatements,omitempty"`
+}
+
+// DatabaseInfo says what a database has.
+type DatabaseInfo struct {
+	Entries    int            `json:"entries"`    // of ecosystems that are known
+	Ecosystems map[string]int `json:"ecosystems"` // and of each
+	Newest     time.Time      `json:"newest"`     // when the last one was changed
+	// Unreadable counts ranges with versions that cannot be compared. They are left
+	// out.
+	Unreadable int `json:"unreadableRanges,omitempty"`
+}
+
+// Unmatched are packages that could not be looked for, and why.
+type Unmatched struct {
+	Package string `json:"package"` // name and version
+	In      string `json:"in"`
+	Reason  string `json:"reason"`
+}
+
+// Finding is a vulnerability of a package.
+type Finding struct {
+	ID       string   `json:"id"` // that of CVE, if there is one
+	Aliases  []string `json:"aliases,omitempty"`
+	Entries  []string `json:"entries"` // of the database that say so
+	Related  []string `json:"related,omitempty"`
+	Severity Level    `json:"severity"`
+	Score    float64  `json:"score,omitempty"`  // of CVSS, 0 to 10
+	Vector   string   `json:"vector,omitempty"` // that the score is of
+	Summary  string   `json:"summary,omitempty"`
+	URL      string   `json:"url,omitempty"`
+	Package  string   `json:"package"`
+	Version  string   `json:"version"`
+	PURL     string   `json:"purl,omitempty"`
+	Source   string   `json:"source,omitempty"` // of a Debian package, if it has another name
+	In       []string `json:"in"`               // the subjects that have the package
+	Fixed    string   `json:"fixed,omitempty"`  // the first version without it; "" if there is none
+	VEX      *Verdict `json:"vex,omitempty"`
+}
+
+// compare puts the most severe first, then by name.
+func (f Finding) compare(g Finding) int {
+	return cmp.Or(cmp.Compare(g.Severity, f.Severity), cmp.Compare(g.Score, f.Score),
+		cmp.Compare(f.Package, g.Package), cmp.Compare(f.Version, g.Version), cmp.Compare(f.ID, g.ID), cmp.Compare(f.PURL, g.PURL))
+}
