@@ -59,6 +59,8 @@ var only = []struct {
 	{"github.com/CycloneDX/cyclonedx-go", []string{"sbom"}, "one package writes CycloneDX"},
 	{"github.com/sigstore", []string{"sign"}, "one package signs"},
 	{"github.com/secure-systems-lab/go-securesystemslib", []string{"sign"}, "one package signs"},
+	{"github.com/theupdateframework", []string{"sign"}, "one package knows what Sigstore trusts"},
+	{"github.com/pandatix/go-cvss", []string{"vuln"}, "one package scores"},
 	{"golang.org/x/mod", []string{"fetch", "recipe"}, "who names Go modules, and who gets them"},
 	{"os/exec", []string{"qemu"}, "no external program on the main path; QEMU is the one there is"},
 	{"log", nil, "packages return errors"},
