@@ -1,0 +1,285 @@
+// Package publish makes a release of extensions: their images in a registry,
+// what is said about them beside these, and the catalog that lists them, which
+// comes last. Whoever finds the catalog finds all that it names.
+//
+// A release that was interrupted is published again: everything is named by its
+// digest, and what the registry has is not sent a second time. The same
+// extensions make the same digests; signatures with ECDSA differ, and are not
+// made again where there is one.
+package publish
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/survey"
+	"github.com/graftlinux/graft/internal/tree"
+	"github.com/graftlinux/graft/internal/trust"
+)
+
+// CatalogName is the name of the catalog's image.
+const CatalogName = "extensions"
+
+// Extension is what a release has to publish.
+type Extension struct {
+	Name     string // of its image
+	Version  string // its tag
+	Tier     string
+	Category string // folder of its recipe
+	Images   []Image
+	Labels   map[string]string
+	// Provenance is a predicate of SLSA, which is signed with the image; nil for
+	// none.
+	Provenance []byte
+}
+
+// Image is an extension for one platform.
+type Image struct {
+	oci.Packed
+	Facts *survey.Facts
+}
+
+// Options say where a release goes, and how.
+type Options struct {
+	Registry string // what names of images begin with: "ghcr.io/me"
+	Talos    string // version that the catalog is for, and its tag: "v1.12.0"
+	// Pack are the options for each image; its name and labels are the
+	// extension's.
+	Pack oci.PackOptions
+	// Signing signs images, their provenance, and the catalog; nil: nothing is
+	// signed.
+	Signing *trust.Signing
+	// ProvenanceType is a URI.
+	ProvenanceType string
+	// DryRun computes digests, and asks and sends nothing.
+	DryRun bool
+	// Report is told of each image when it is there, the catalog last. Calls do
+	// not overlap.
+	Report func(Published)
+}
+
+// Published is an image of a release.
+type Published struct {
+	Image catalog.Image
+	Size  int64 // of all that belongs to it, in bytes
+	// There says that the registry had it already.
+	There bool
+	// Before is the digest that its tag had, if that was another one.
+	Before string
+	// Signed are the forms of signature that were added.
+	Signed []trust.Form
+}
+
+// release is one call of Run.
+type release struct {
+	Options
+	mu sync.Mutex
+}
+
+// atOnce is how many images are sent at the same time.
+const atOnce = 4
+
+// Run publishes extensions, in any order, and then the catalog, in which they
+// have theirs.
+func Run(ctx context.Context, extensions []Extension, o Options) error {
+	if o.Report == nil {
+		o.Report = func(Published) {}
+	}
+	r := &release{Options: o}
+	entries := make([]catalog.Entry, len(extensions))
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, e := range extensions {
+		g.Go(func() (err error) {
+			if entries[i], err = r.extension(gctx, e); err != nil {
+				return fmt.Errorf("publishing %s: %w", e.Name, err)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := r.catalog(ctx, extensions, entries); err != nil {
+		return fmt.Errorf("publishing the catalog: %w", err)
+	}
+	return nil
+}
+
+func (r *release) extension(ctx context.Context, e Extension) (catalog.Entry, error) {
+	var packed []oci.Packed
+	for _, img := range e.Images {
+		packed = append(packed, img.Packed)
+	}
+	p, res, err := r.image(ctx, e.Name, e.Version, packed, e.Labels)
+	if err != nil {
+		return catalog.Entry{}, err
+	}
+	if !r.DryRun {
+		if err := r.say(ctx, &p, e, res); err != nil {
+			return catalog.Entry{}, err
+		}
+	}
+	r.report(p)
+	var built []catalog.Built
+	for i, img := range e.Images {
+		built = append(built, catalog.Built{Platform: img.Platform.String(), Digest: res.Platforms[i].Digest, Size: res.Platforms[i].Size, Facts: img.Facts})
+	}
+	entry, err := catalog.NewEntry(p.Image, e.Tier, e.Category, built)
+	if err == nil && entry.Details != nil && r.Signing != nil {
+		entry.Details.SignedBy = []string{strings.TrimPrefix(r.Signing.Signer.Rule().String(), "the ")}
+	}
+	return entry, err
+}
+
+// say stores what belongs to an image beside it: SBOMs, and, signed, who
+// vouches for it and how it was made.
+func (r *release) say(ctx context.Context, p *Published, e Extension, res oci.Result) error {
+	for i, img := range e.Images {
+		subject := p.Image.Repository + "@" + res.Platforms[i].Digest
+		if err := r.attachSBOMs(ctx, subject, img.Tree); err != nil {
+			return err
+		}
+	}
+	if r.Signing == nil {
+		return nil
+	}
+	d, err := r.sign(ctx, p)
+	if err != nil || e.Provenance == nil {
+		return err
+	}
+	_, err = trust.Attest(ctx, d, *r.Signing, r.ProvenanceType, e.Provenance, r.reading())
+	return err
+}
+
+// sign signs an image that is there.
+func (r *release) sign(ctx context.Context, p *Published) (oci.Descriptor, error) {
+	d, err := oci.Resolve(ctx, "docker://"+p.Image.Repository+"@"+p.Image.Digest, r.reading())
+	if err == nil {
+		p.Signed, err = trust.Sign(ctx, d, *r.Signing, r.reading())
+	}
+	return d, err
+}
+
+func (r *release) reading() oci.Options {
+	return oci.Options{Insecure: r.Pack.Insecure, Client: r.Pack.Client}
+}
+
+// image sends an image, unless its tag has it already.
+func (r *release) image(ctx context.Context, name, tag string, packed []oci.Packed, labels map[string]string) (Published, oci.Result, error) {
+	opts := r.Pack
+	opts.Name, opts.Labels = name+":"+tag, labels
+	res, err := oci.Describe(ctx, packed, opts)
+	p := Published{Image: catalog.Image{Repository: path.Join(r.Registry, name), Tag: tag, Digest: res.Digest}, Size: res.Size}
+	if err != nil || r.DryRun {
+		return p, res, err
+	}
+	dest := "docker://" + p.Image.Repository + ":" + tag
+	have, found, err := oci.Exists(ctx, dest, r.reading())
+	switch {
+	case err != nil:
+		return p, res, err
+	case found && have.Digest == res.Digest:
+		p.There = true
+		return p, res, nil
+	case found:
+		p.Before = have.Digest
+	}
+	_, err = oci.Pack(ctx, packed, dest, opts)
+	return p, res, err
+}
+
+const (
+	// sbomDir is where extensions carry their SPDX documents, as those of Talos do.
+	sbomDir  = "rootfs/usr/local/share/spdx"
+	spdxType = "application/spdx+json"
+	maxSBOM  = 32 << 20
+)
+
+// attachSBOMs has SBOMs refer to the image that they are in, for those who look
+// for them in the registry. Those that do so already are not sent again.
+func (r *release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree) error {
+	names := SBOMs(t)
+	if len(names) == 0 {
+		return nil
+	}
+	subject = "docker://" + subject
+	there, err := oci.Referrers(ctx, subject, r.reading(), spdxType)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		data, err := t.ReadFile(name, maxSBOM)
+		if err != nil {
+			return err
+		}
+		digest := fmt.Sprintf("sha256:%x", sha256.Sum256(data))
+		if slices.ContainsFunc(there, func(a oci.Artifact) bool { return len(a.Blobs) == 1 && a.Blobs[0].Digest == digest }) {
+			continue
+		}
+		title := map[string]string{"org.opencontainers.image.title": path.Base(name)}
+		a := oci.Artifact{Type: spdxType, Blobs: []oci.Blob{{MediaType: spdxType, Annotations: title, Data: data}}}
+		if _, err := oci.Attach(ctx, subject, a, r.Pack); err != nil {
+			return fmt.Errorf("attaching %s: %w", path.Base(name), err)
+		}
+	}
+	return nil
+}
+
+// SBOMs are the paths of the SPDX documents in an image, sorted.
+func SBOMs(t *tree.Tree) []string {
+	var names []string
+	if dir := t.Sub(sbomDir); dir != nil {
+		_ = dir.Walk(func(e tree.Entry) error { // the function returns no error
+			if e.Mode.IsRegular() && strings.HasSuffix(e.Path, ".spdx.json") {
+				names = append(names, path.Join(sbomDir, e.Path))
+			}
+			return nil
+		})
+	}
+	return names
+}
+
+// catalogPlatforms are those of bldr, whose catalogs are for all of them.
+var catalogPlatforms = []oci.Platform{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64"}}
+
+// catalog publishes the list of all that was published.
+func (r *release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry) error {
+	var listings []catalog.Listing
+	for i, e := range extensions {
+		for _, img := range e.Images {
+			listings = append(listings, catalog.NewListing(entries[i].Line(), img.Platform.String(), img.Facts))
+		}
+	}
+	t, err := catalog.Write(r.Talos, entries, listings)
+	if err != nil {
+		return err
+	}
+	var packed []oci.Packed
+	for _, platform := range catalogPlatforms {
+		packed = append(packed, oci.Packed{Platform: platform, Tree: t})
+	}
+	p, _, err := r.image(ctx, CatalogName, r.Talos, packed, nil)
+	if err == nil && r.Signing != nil && !r.DryRun {
+		_, err = r.sign(ctx, &p)
+	}
+	if err == nil {
+		r.report(p)
+	}
+	return err
+}
+
+func (r *release) report(p Published) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Report(p)
+}
