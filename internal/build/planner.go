@@ -37,6 +37,10 @@ type PlanOptions struct {
 	Alpine string
 	// Version of graft, for documents that say who made them.
 	Version string
+	// Trust decides whether an image may be used, and gives the reference that
+	// names its content for good. It is asked before anything of the image is used;
+	// nil: all may, as their names say.
+	Trust func(ctx context.Context, ref, platform string) (pinned string, err error)
 }
 
 // Builder makes operations of recipes. What several packages need, it makes once.
@@ -210,7 +214,10 @@ func (m *maker) base() error {
 	if m.p.Variant != recipe.Alpine {
 		return nil
 	}
-	image := m.b.image(m.b.opts.Alpine, m.build)
+	image, err := m.b.image(m.ctx, m.b.opts.Alpine, m.build)
+	if err != nil {
+		return err
+	}
 	// What bldr does to it.
 	m.fs = m.exec("base", &plan.Exec{
 		Root: image, Args: []string{"/bin/sh", "-c", "apk add --no-cache bash && ln -sf /bin/bash /bin/sh"},
@@ -219,12 +226,20 @@ func (m *maker) base() error {
 	return nil
 }
 
-func (b *Builder) image(ref, platform string) *plan.Op {
+func (b *Builder) image(ctx context.Context, ref, platform string) (*plan.Op, error) {
 	id := ref + " " + platform
-	if b.shared[id] == nil {
-		b.shared[id] = &plan.Op{Name: "image " + ref, Platform: platform, Kind: &plan.Image{Ref: ref}}
+	if op := b.shared[id]; op != nil {
+		return op, nil
 	}
-	return b.shared[id]
+	use := ref
+	if b.opts.Trust != nil {
+		var err error
+		if use, err = b.opts.Trust(ctx, ref, platform); err != nil {
+			return nil, err
+		}
+	}
+	b.shared[id] = &plan.Op{Name: "image " + ref, Platform: platform, Kind: &plan.Image{Ref: use}}
+	return b.shared[id], nil
 }
 
 // inTree has the relative path of an image in a file count from the root of the
@@ -293,8 +308,11 @@ func (m *maker) dependency(d recipe.Dependency) (*plan.Op, error) {
 	var op *plan.Op
 	var err error
 	if d.Image != "" {
-		op = m.b.image(m.b.inTree(d.Image), platform)
-	} else if op, err = m.b.result(m.ctx, d.Stage, platform, platform); err != nil {
+		op, err = m.b.image(m.ctx, m.b.inTree(d.Image), platform)
+	} else {
+		op, err = m.b.result(m.ctx, d.Stage, platform, platform)
+	}
+	if err != nil {
 		return nil, err
 	}
 	from, to := absolute(d.From, "/"), absolute(d.To, "/")

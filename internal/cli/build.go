@@ -14,6 +14,7 @@ import (
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/fetch"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/publish"
 	"github.com/graftlinux/graft/internal/recipe"
 	"github.com/spf13/cobra"
 )
@@ -60,6 +61,7 @@ type building struct {
 	fetching fetching
 	engine   engineFlags
 	checks   validation
+	policy   policyFlags
 
 	all          bool
 	tiers        []string
@@ -80,63 +82,84 @@ type building struct {
 }
 
 func (b *building) flags(cmd *cobra.Command) {
+	b.recipeFlags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&b.all, "all", false, "build all packages but internal ones")
+	f.StringVarP(&b.dest, "output", "o", "", "where the image goes: a registry, a tarball, an OCI layout; or dir:DIRECTORY")
+	f.StringVarP(&b.name, "tag", "t", "", "NAME:TAG of the image in a tarball or layout (default: name and version of the manifest)")
+	f.BoolVar(&b.reproducible, "check-reproducible", false, "build a second time from nothing, and compare file by file")
+	f.BoolVar(&b.noSBOM, "no-sbom", false, "add no SBOM to the extension")
+	f.BoolVar(&b.force, "force", false, "write the image although it has errors")
+	f.StringVar(&b.metadata, "metadata-file", "", "file to write digests and findings to, as JSON")
+	f.StringVar(&b.provenance, "provenance", "", "file to write to what the package was made from, as a predicate of SLSA 1.0 (graft attest signs it)")
+	f.StringVar(&b.checks.talos, "talos-version", "", "check for this version of Talos")
+}
+
+// recipeFlags are those of all commands that build recipes.
+func (b *building) recipeFlags(cmd *cobra.Command) {
 	b.recipes.flags(cmd)
 	b.fetching.flags(cmd)
 	b.engine.flags(cmd)
 	f := cmd.Flags()
-	f.BoolVar(&b.all, "all", false, "build all packages but internal ones")
-	f.StringSliceVar(&b.tiers, "tier", nil, "build all packages of these tiers: core, extra, contrib")
+	f.StringSliceVar(&b.tiers, "tier", nil, "build all packages of these tiers: "+strings.Join(publish.Tiers(), ", "))
 	f.StringSliceVar(&b.platforms, "platform", nil, "platforms to build for (default: this machine's)")
-	f.StringVarP(&b.dest, "output", "o", "", "where the image goes: a registry, a tarball, an OCI layout; or dir:DIRECTORY")
-	f.StringVarP(&b.name, "tag", "t", "", "NAME:TAG of the image in a tarball or layout (default: name and version of the manifest)")
 	f.StringVar(&b.compression, "compression", string(oci.Gzip), "of the image's layer: gzip, zstd, none")
 	f.StringVar(&b.progress, "progress", "auto", "how to show it: auto, tty, plain, quiet")
-	f.BoolVar(&b.reproducible, "check-reproducible", false, "build a second time from nothing, and compare file by file")
-	f.BoolVar(&b.noSBOM, "no-sbom", false, "add no SBOM to the extension")
-	f.BoolVar(&b.force, "force", false, "write the image although it has errors")
 	f.StringVar(&b.alpine, "alpine-image", "alpine:3.21", "image that packages of the variant alpine start with")
-	f.StringVar(&b.metadata, "metadata-file", "", "file to write digests and findings to, as JSON")
-	f.StringVar(&b.provenance, "provenance", "", "file to write to what the package was made from, as a predicate of SLSA 1.0 (graft attest signs it)")
-	f.StringVar(&b.checks.talos, "talos-version", "", "check for this version of Talos")
 	f.StringVar(&b.checks.base, "base", "", "base image to check against: finds missing libraries and modules for another kernel")
 	f.BoolVar(&b.checks.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	b.policy.flags(cmd)
 	cacheDirFlag(cmd, &b.checks.sources.cacheDir)
 	complete(cmd, "platform", recipe.PlatformNames()...)
-	complete(cmd, "tier", "core", "extra", "contrib")
+	complete(cmd, "tier", publish.Tiers()...)
 	complete(cmd, "progress", "auto", "tty", "plain", "quiet")
 	complete(cmd, "compression", "gzip", "zstd", "none")
 }
 
-func (b *building) run(ctx context.Context, args []string) (err error) {
+func (b *building) run(ctx context.Context, args []string) error {
 	if err := b.usage(args); err != nil {
 		return usageError(err)
 	}
-	dir, err := b.recipes.dir()
+	w, err := b.work(ctx, args)
 	if err != nil {
 		return err
+	}
+	return w.run(ctx)
+}
+
+// work reads the recipes and finds what is to be built of them.
+func (b *building) work(ctx context.Context, args []string) (*work, error) {
+	dir, err := b.recipes.dir()
+	if err != nil {
+		return nil, err
 	}
 	c, err := openCache(b.checks.sources.cacheDir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	platforms, err := b.platformNames()
 	if err != nil {
-		return usageError(err)
+		return nil, usageError(err)
 	}
 	set, err := b.recipes.read(ctx, b.streams, platforms[0])
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if set.Pkgfile.Format == "" {
-		return withCode(exitInvalid, fmt.Errorf("%s has no %s, which a build needs", dir, recipe.PkgfileName), "its one line that must be: format: v1alpha2")
+		return nil, withCode(exitInvalid, fmt.Errorf("%s has no %s, which a build needs", dir, recipe.PkgfileName), "its one line that must be: format: v1alpha2")
 	}
 	targets, err := b.targets(set, args)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	b.warn(about(set, targets))
-	w := work{building: b, cache: c, root: dir, platforms: platforms, targets: targets, first: set}
-	return w.run(ctx)
+	w := &work{building: b, cache: c, root: dir, platforms: platforms, targets: targets, first: set}
+	if w.epoch, err = b.epoch(); err != nil {
+		return nil, usageError(err)
+	}
+	sources := &b.checks.sources // --base is an image, too
+	sources.gate, err = b.policy.gate(oci.Options{Insecure: sources.insecure, Client: oci.NewClient()}, sources.cacheDir)
+	return w, err
 }
 
 func (b *building) usage(args []string) error {
@@ -149,14 +172,21 @@ func (b *building) usage(args []string) error {
 	switch {
 	case selections != 1:
 		return errors.New("name packages to build, or --all, or --tier")
-	case !slices.Contains([]string{"auto", "tty", "plain", "quiet"}, b.progress):
-		return fmt.Errorf("--progress %q is none of auto, tty, plain, quiet", b.progress)
-	case b.engine.parallel < 0:
-		return fmt.Errorf("--parallel %d: at least one step has to run", b.engine.parallel)
 	case b.name != "" && len(args) != 1:
 		return errors.New("--tag names one image: build one package with it")
 	case b.provenance != "" && len(args) != 1:
 		return errors.New("--provenance is of one package: build one with it")
+	}
+	return errors.Join(b.recipeUsage(), b.checkDest())
+}
+
+// recipeUsage finds what is wrong with the values of recipeFlags.
+func (b *building) recipeUsage() error {
+	switch {
+	case !slices.Contains([]string{"auto", "tty", "plain", "quiet"}, b.progress):
+		return fmt.Errorf("--progress %q is none of auto, tty, plain, quiet", b.progress)
+	case b.engine.parallel < 0:
+		return fmt.Errorf("--parallel %d: at least one step has to run", b.engine.parallel)
 	}
 	for _, a := range b.engine.allow {
 		if a != networkHost {
@@ -164,7 +194,7 @@ func (b *building) usage(args []string) error {
 		}
 	}
 	_, err := oci.ParseCompression(b.compression)
-	return errors.Join(err, b.checkDest())
+	return err
 }
 
 // checkDest finds what is wrong with -o before anything is built.
@@ -255,9 +285,6 @@ type work struct {
 }
 
 func (w *work) run(ctx context.Context) (err error) {
-	if w.epoch, err = w.building.epoch(); err != nil {
-		return usageError(err)
-	}
 	inside, code, err := w.engine.enter(ctx)
 	if err != nil {
 		return err
@@ -316,8 +343,13 @@ func (w *work) build(ctx context.Context, how second) (_ *outcome, err error) {
 }
 
 func (w *work) builder(how second) *build.Builder {
+	var trust func(ctx context.Context, ref, platform string) (string, error)
+	if g := w.checks.sources.gate; g != nil {
+		trust = func(ctx context.Context, ref, _ string) (string, error) { return g.pin(ctx, ref) }
+	}
 	return build.NewBuilder(build.PlanOptions{
-		Root: w.root, Fetch: w.fetching.fetcher(w.cache), Epoch: w.epoch, Version: version(), Alpine: w.alpine,
+		Trust: trust,
+		Root:  w.root, Fetch: w.fetching.fetcher(w.cache), Epoch: w.epoch, Version: version(), Alpine: w.alpine,
 		CacheNS: how.scope + w.recipes.args()["BUILDKIT_CACHE_MOUNT_NS"], ProxyEnv: proxyEnv(w.recipes.args()),
 		Load: func(ctx context.Context, platform string) (*recipe.Set, error) {
 			if platform == w.platforms[0] {

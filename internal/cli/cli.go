@@ -97,6 +97,7 @@ validate it, put it into a boot asset, boot that, list it on the node.`,
 	root.AddGroup(
 		&cobra.Group{ID: "recipe", Title: "Recipes:"},
 		&cobra.Group{ID: "extension", Title: "Extensions:"},
+		&cobra.Group{ID: "catalog", Title: "Catalogs and registries:"},
 		&cobra.Group{ID: "asset", Title: "Boot assets:"},
 		&cobra.Group{ID: "node", Title: "Nodes:"},
 	)

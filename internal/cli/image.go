@@ -29,7 +29,8 @@ from standard input. Flags are put over either.
 The base is an image in the layout of Talos' imager (usr/install/<arch>/vmlinuz,
 initramfs.xz, systemd-stub.efi, systemd-boot.efi), or files. Extensions become
 layers in the order in which they are given: of two files with one path the node
-sees that of the last. The work is kept in a cache, so that only what changed is
+sees that of the last. The name of one, such as gvisor, stands for the image that
+the catalog of the Talos version has (graft catalog find). The work is kept in a cache, so that only what changed is
 made again.
 
 The extensions are checked first. Errors stop the command; --force overrules
@@ -41,6 +42,7 @@ The same inputs make the same asset, to the bit. Its time is SOURCE_DATE_EPOCH
 ` + sourceHelp,
 		Example: `  graft image iso --base registry.example/imager:v1.14.0 --extension registry.example/gvisor:20260905.0
   graft image metal --base registry.example/imager:v1.14.0 --arch arm64 --extension ./my-extension -o _out/
+  graft image metal --base registry.example/imager:v1.14.0 --talos-version v1.14.0 --extension gvisor --policy policy.yaml
   graft image initramfs --kernel vmlinuz --initramfs initramfs.xz --talos-version v1.9.2 --extension gvisor.tar
   graft image secureboot-iso --base registry.example/imager:v1.14.0 --secureboot-keys _out/secureboot
   graft image installer --base registry.example/imager:v1.14.0 \
@@ -68,6 +70,8 @@ The same inputs make the same asset, to the bit. Its time is SOURCE_DATE_EPOCH
 // imageFlags are the flags of Talos' imager, and those that graft adds.
 type imageFlags struct {
 	sources sources
+	policy  policyFlags
+	names   catalogs // where names of extensions are looked up
 	list    bool
 	dryRun  bool
 
@@ -107,6 +111,8 @@ func (f *imageFlags) flags(cmd *cobra.Command) {
 	f.customizationFlags(cmd)
 	f.secureBootFlags(cmd)
 	f.outputFlags(cmd)
+	f.policy.flags(cmd)
+	f.names.nameFlags(cmd)
 	cacheDirFlag(cmd, &f.sources.cacheDir)
 	cmd.MarkFlagsMutuallyExclusive("base", "initramfs")
 	cmd.MarkFlagsMutuallyExclusive("output", "tar-to-stdout")
@@ -230,6 +236,9 @@ func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
 	}
 	p, err := f.wanted(s.In, name)
 	if err != nil {
+		return err
+	}
+	if err := f.admission(); err != nil {
 		return err
 	}
 	arches := f.arches

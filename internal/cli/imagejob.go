@@ -83,6 +83,9 @@ func (j *imageJob) add(ctx context.Context, p profile.Profile) error {
 	if base != nil {
 		version = base.Version
 	}
+	if err := j.flags.pinNames(ctx, j.s, &p, version); err != nil {
+		return err
+	}
 	plan, err := p.Resolve(version)
 	if err != nil {
 		return profileError(err)
@@ -248,6 +251,7 @@ func (j *imageJob) layOut(ctx context.Context, m *madeAsset, extensions []bootas
 	defer bars.wait()
 	m.asset, err = bootasset.Prepare(ctx, bootasset.Options{
 		Base: m.base, Extensions: extensions, Level: bootasset.Level(j.flags.compression), Cache: m.cache, Progress: bars.start,
+		Verified: j.flags.sources.gate.recorded(),
 	})
 	if err != nil {
 		return inputError(err)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/graftlinux/graft/internal/format/meta"
 	"github.com/graftlinux/graft/internal/levenshtein"
+	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/profile"
 )
 
@@ -30,6 +32,35 @@ func (f *imageFlags) wanted(stdin io.Reader, name string) (profile.Profile, erro
 			"the profiles whose names begin with secureboot- sign, such as secureboot-iso")
 	}
 	return merged, nil
+}
+
+// admission has the policy watch over all images, and over the catalogs.
+func (f *imageFlags) admission() (err error) {
+	registry := oci.Options{Insecure: f.sources.insecure, Client: oci.NewClient()}
+	if f.sources.gate, err = f.policy.gate(registry, f.sources.cacheDir); err != nil {
+		return err
+	}
+	f.names.gate, f.names.insecure, f.names.cacheDir = f.sources.gate, f.sources.insecure, f.sources.cacheDir
+	return nil
+}
+
+// pinNames gives extensions that are named, such as gvisor, the images that the
+// catalog of a Talos version has.
+func (f *imageFlags) pinNames(ctx context.Context, s Streams, p *profile.Profile, talos string) error {
+	var refs []string
+	for _, a := range p.Input.SystemExtensions {
+		refs = append(refs, a.ImageRef)
+	}
+	f.names.talos = talos
+	pinned, err := f.names.pinned(ctx, s, refs)
+	if err != nil {
+		return err
+	}
+	p.Input.SystemExtensions = slices.Clone(p.Input.SystemExtensions)
+	for i, ref := range pinned {
+		p.Input.SystemExtensions[i].ImageRef = ref
+	}
+	return nil
 }
 
 func namedProfile(stdin io.Reader, name string) (profile.Profile, error) {

@@ -235,7 +235,7 @@ func printInitramfs(w io.Writer, r *inspect.Initramfs) error {
 	for _, a := range r.Archives {
 		archives = append(archives, []string{strconv.FormatInt(a.Offset, 10), size(a.Size), a.Compression, strconv.Itoa(a.Files), a.Holds})
 	}
-	return errors.Join(err, section(w, "Archives", someRows(archives)), section(w, "Layers, the lowest first", layerRows(r)), problems(w, r.Problems))
+	return errors.Join(err, section(w, "Archives", someRows(archives)), section(w, "Layers, the lowest first", layerRows(r)), section(w, "Verified when it was made", verifiedRows(r)), problems(w, r.Problems))
 }
 
 func layerRows(r *inspect.Initramfs) [][]string {
@@ -244,6 +244,15 @@ func layerRows(r *inspect.Initramfs) [][]string {
 		layers = append(layers, []string{l.Image, l.Metadata.Name, l.Metadata.Version, size(l.Size), l.Digest})
 	}
 	return someRows(layers)
+}
+
+// verifiedRows are what the initramfs says of signatures.
+func verifiedRows(r *inspect.Initramfs) [][]string {
+	rows := [][]string{{"IMAGE", "SIGNER", "ISSUER", "RULE"}}
+	for _, v := range r.Verified {
+		rows = append(rows, []string{v.Image, v.Signer, v.Issuer, v.Rule})
+	}
+	return someRows(rows)
 }
 
 func problems(w io.Writer, all []string) error {

@@ -257,7 +257,8 @@ func (p *assetPrinter) menu(name string, m *inspect.Menu) {
 
 // initramfs is one inside of something else.
 func (p *assetPrinter) initramfs(name string, r *inspect.Initramfs) {
-	p.err = errors.Join(p.err, section(p.w, "Layers of "+name+", the lowest first", layerRows(r)))
+	p.err = errors.Join(p.err, section(p.w, "Layers of "+name+", the lowest first", layerRows(r)),
+		section(p.w, "Verified when it was made", verifiedRows(r)))
 }
 
 func programFields(r *inspect.Program) []string {
@@ -283,7 +284,8 @@ func (p *assetPrinter) program(r *inspect.Program) {
 		return
 	}
 	if r.Initramfs != nil {
-		p.err = errors.Join(p.err, section(p.w, "Layers, the lowest first", layerRows(r.Initramfs)))
+		p.err = errors.Join(p.err, section(p.w, "Layers, the lowest first", layerRows(r.Initramfs)),
+			section(p.w, "Verified when it was made", verifiedRows(r.Initramfs)))
 	}
 	p.signatures(r)
 	p.profiles(r)

@@ -15,7 +15,7 @@ import (
 func newKeys(s Streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make keys for boot assets",
+		Short: "Make keys for boot assets and images",
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
@@ -25,7 +25,7 @@ func newKeys(s Streams) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  help,
 	}
-	generate.AddCommand(newKeysSecureBoot(s))
+	generate.AddCommand(newKeysSecureBoot(s), newKeysSigning(s))
 	cmd.AddCommand(generate)
 	return cmd
 }

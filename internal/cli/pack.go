@@ -107,12 +107,15 @@ func (p *packing) run(ctx context.Context, args []string) error {
 }
 
 // uploads draws the progress of a push.
-func uploads(bar *progress) func(done, total int64) {
+func uploads(bar *progress) func(done, total int64) { return transfers(bar, "pushing") }
+
+// transfers draws the progress of what is told how much of how much is there.
+func transfers(bar *progress, what string) func(done, total int64) {
 	var add func(int64)
 	var last int64
 	return func(done, total int64) {
 		if add == nil {
-			add, _ = bar.start("pushing", total)
+			add, _ = bar.start(what, total)
 		}
 		add(done - last)
 		last = done

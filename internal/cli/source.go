@@ -21,6 +21,7 @@ type sources struct {
 	platform string
 	insecure bool
 	cacheDir string
+	gate     *gate // what a policy allows, see policyFlags
 }
 
 func (s *sources) flags(cmd *cobra.Command) {
@@ -63,11 +64,20 @@ func (is images) close() error {
 	return errors.Join(errs...)
 }
 
+// openOne opens a source, if it may be used.
+func (s *sources) openOne(ctx context.Context, c *cache.Cache, name string) (*oci.Image, error) {
+	digest, err := s.gate.admit(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return oci.Open(ctx, name, oci.Options{Platform: s.platform, Digest: digest, Insecure: s.insecure, SpoolDir: c.TempDir()})
+}
+
 // open opens every source, or none.
 func (s *sources) open(ctx context.Context, c *cache.Cache, names []string) (images, error) {
 	var opened images
 	for _, name := range names {
-		img, err := oci.Open(ctx, name, oci.Options{Platform: s.platform, Insecure: s.insecure, SpoolDir: c.TempDir()})
+		img, err := s.openOne(ctx, c, name)
 		if err != nil {
 			return nil, errors.Join(inputError(err), opened.close())
 		}

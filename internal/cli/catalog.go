@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/spf13/cobra"
+)
+
+func newCatalog(s Streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "catalog",
+		Short: "See which extensions there are for a version of Talos Linux",
+		Long: `A catalog is an image with one tag per version of Talos Linux. It lists the
+images of extensions with their digests: find prints them, show looks into one,
+list shows all. readme and graph write the catalog's pages in a tree of recipes.`,
+		RunE: help,
+		Args: cobra.NoArgs,
+	}
+	cmd.AddCommand(newCatalogList(s), newCatalogFind(s), newCatalogShow(s), newCatalogDiff(s),
+		newCatalogReadme(s), newCatalogGraph(s), newCatalogDuplicates(s), newCatalogMirror(s))
+	return cmd
+}
+
+// catalogHelp explains the flags that all commands with a catalog have.
+const catalogHelp = `The catalog is that of Talos' own extensions, or the one that --catalog or
+GRAFT_CATALOG names: an image reference, an OCI layout, a tarball. Several are
+read as one: where two have the same image, that of the later one stays. --talos
+chooses the tag. What a tag points to is remembered for an hour (--refresh asks
+again), except for registries on this machine and in private networks; a
+reference with a digest needs no network once it was read.`
+
+// catalogs are the flags of all commands that read catalogs.
+type catalogs struct {
+	refs     []string
+	talos    string
+	mirrors  []string
+	refresh  bool
+	insecure bool
+	cacheDir string
+
+	policy policyFlags
+	gate   *gate
+	cache  *cache.Cache
+	client *oci.Client
+}
+
+// catalogVariable lists catalogs, separated by spaces or commas.
+const catalogVariable = "GRAFT_CATALOG"
+
+func (c *catalogs) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&c.talos, "talos", "", "version of Talos Linux whose catalog to read, such as v1.12.0")
+	c.sourceFlags(cmd)
+}
+
+// sourceFlags are those that say where catalogs and images are.
+func (c *catalogs) sourceFlags(cmd *cobra.Command) {
+	c.nameFlags(cmd)
+	c.policy.flags(cmd)
+	cmd.Flags().BoolVar(&c.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	cacheDirFlag(cmd, &c.cacheDir)
+}
+
+// nameFlags are those by which a name becomes an image.
+func (c *catalogs) nameFlags(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&c.refs, "catalog", nil, "catalog to read; may be repeated (default: $"+catalogVariable+", or "+catalog.Default+")")
+	cmd.Flags().StringArrayVar(&c.mirrors, "registry-mirror", nil, "FROM=TO: images whose names begin with FROM are at TO; may be repeated")
+	cmd.Flags().BoolVar(&c.refresh, "refresh", false, "ask the registry what the tag of the catalog is now")
+}
+
+// ready opens the cache, and the gate that a policy is.
+func (c *catalogs) ready() (err error) {
+	if c.cache != nil {
+		return nil
+	}
+	if c.cache, err = openCache(c.cacheDir); err != nil {
+		return err
+	}
+	c.client = oci.NewClient()
+	if c.gate == nil {
+		c.gate, err = c.policy.gate(oci.Options{Insecure: c.insecure, Client: c.client}, c.cacheDir)
+	}
+	return err
+}
+
+// names are the catalogs that were asked for.
+func (c *catalogs) names() []string {
+	if len(c.refs) > 0 {
+		return c.refs
+	}
+	listed := strings.FieldsFunc(os.Getenv(catalogVariable), func(r rune) bool { return r == ',' || r == ' ' })
+	if len(listed) > 0 {
+		return listed
+	}
+	return []string{catalog.Default}
+}
+
+// images are the options for reading images.
+func (c *catalogs) images() oci.Options {
+	return oci.Options{Insecure: c.insecure, SpoolDir: c.cache.TempDir(), Client: c.client}
+}
+
+func (c *catalogs) options() (catalog.Options, error) {
+	if err := c.ready(); err != nil {
+		return catalog.Options{}, err
+	}
+	dir, err := cacheDir(c.cacheDir)
+	if err != nil {
+		return catalog.Options{}, err
+	}
+	o := catalog.Options{Verify: c.gate.vouched, Talos: c.talos, Images: c.images(), Cache: c.cache,
+		Memory: filepath.Join(dir, "tags"), MaxAge: catalog.DefaultMaxAge, Now: time.Now()}
+	if c.refresh {
+		o.MaxAge = 0
+	}
+	for _, text := range c.mirrors {
+		m, err := catalog.ParseMirror(text)
+		if err != nil {
+			return o, usageError(fmt.Errorf("--registry-mirror: %w", err))
+		}
+		o.Mirrors = append(o.Mirrors, m)
+	}
+	return o, nil
+}
+
+// open reads the catalogs, and warns of what is odd about them.
+func (c *catalogs) open(ctx context.Context, s Streams) (*catalog.Catalog, error) {
+	return c.openRefs(ctx, s, c.names())
+}
+
+func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*catalog.Catalog, error) {
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	all, err := catalog.Open(ctx, refs, o)
+	switch {
+	case errors.Is(err, catalog.ErrNoVersion):
+		return nil, withCode(exitInvalid, err, "--talos v1.12.0 says it", "or give the catalog a tag: --catalog "+refs[0]+":v1.12.0")
+	case err != nil:
+		return nil, inputError(err)
+	}
+	for _, p := range all.Problems {
+		fmt.Fprintf(s.Err, "warning: %s\n", printable(p))
+	}
+	return all, nil
+}
+
+// find is the one entry that a name means; it says if that has another name now.
+func (c *catalogs) find(s Streams, all *catalog.Catalog, name string) (catalog.Entry, error) {
+	e, renamed, err := all.Resolve(name)
+	if err != nil {
+		return e, catalogError(err)
+	}
+	if renamed != "" {
+		fmt.Fprintf(s.Err, "note: %s is called %s in this catalog\n", name, renamed)
+	}
+	return e, nil
+}
+
+// catalogError gives errors about names their exit code and advice.
+func catalogError(err error) error {
+	var unknown *catalog.UnknownError
+	var ambiguous *catalog.AmbiguousError
+	switch {
+	case errors.As(err, &unknown):
+		hints := []string{"graft catalog list shows all"}
+		if len(unknown.Near) > 0 {
+			hints = slices.Insert(hints, 0, "did you mean "+strings.Join(unknown.Near, " or ")+"?")
+		}
+		return withCode(exitInvalid, err, hints...)
+	case errors.As(err, &ambiguous):
+		return withCode(exitInvalid, err, "give more of the name, or the whole line")
+	}
+	return err
+}
+
+// pinned gives sources in which names of extensions, such as "gvisor" or
+// "siderolabs/gvisor", are replaced with what the catalog has under them:
+// NAME:TAG@DIGEST. Files, references with a tag or a digest, and images of other
+// registries than the catalogs' stay what they are. The catalog is not read if
+// there is no name.
+func (c *catalogs) pinned(ctx context.Context, s Streams, sources []string) ([]string, error) {
+	return c.pinNames(ctx, s, sources, func(source string) bool {
+		_, err := os.Stat(source)
+		return err != nil && catalog.IsName(source) && c.beside(source)
+	})
+}
+
+// beside says whether a name has no registry, or is beside a catalog there.
+func (c *catalogs) beside(name string) bool {
+	host, _, ok := strings.Cut(name, "/")
+	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return true
+	}
+	return slices.ContainsFunc(c.names(), func(ref string) bool {
+		return path.Dir(strings.TrimPrefix(ref, "docker://")) == path.Dir(name)
+	})
+}
+
+// pinNames is pinned for commands that say themselves what is a name.
+func (c *catalogs) pinNames(ctx context.Context, s Streams, sources []string, isName func(string) bool) ([]string, error) {
+	if !slices.ContainsFunc(sources, isName) {
+		return sources, nil
+	}
+	all, err := c.open(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	resolved := slices.Clone(sources)
+	for i, name := range sources {
+		if !isName(name) {
+			continue
+		}
+		e, err := c.find(s, all, name)
+		var unknown *catalog.UnknownError
+		if host, _, _ := strings.Cut(name, "/"); errors.As(err, &unknown) && strings.ContainsAny(host, ".:") {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		resolved[i] = e.Image.String()
+	}
+	return resolved, nil
+}
+
+// completeExtensions offers the names in the catalog to the shell.
+func completeExtensions(c *catalogs) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		o, err := c.options()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+		defer cancel()
+		all, err := catalog.Open(ctx, c.names(), o)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var names []string
+		for _, e := range all.Sorted() {
+			names = append(names, e.Name()+"\t"+e.Summary())
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/spf13/cobra"
+)
+
+func newCatalogMirror(s Streams) *cobra.Command {
+	m := mirroring{streams: s}
+	cmd := &cobra.Command{
+		Use:   "mirror SRC... DEST",
+		Short: "Copy a catalog with all its images, and back",
+		Long: `Copy catalogs with all images that they list, and everything that refers to
+these: signatures, attestations, SBOMs. All is copied to the bit, so digests and
+signatures hold.
+
+SRC is a catalog in a registry, as ghcr.io/siderolabs/extensions:v1.12.0 (--talos
+gives the tag of one that has none), or what an earlier mirror has written: a
+directory or a file. DEST is a registry and a path in it, where images are called
+as they are below their catalog (REG/NS/gvisor:20260905.0), a directory, or
+FILE.tar. Directories and files are OCI layouts that keep the full names, so a
+later mirror can take them from there into any registry.
+
+What is there already is not copied again: after an interruption the same command
+goes on where it was, except that a file is written anew. The catalog itself comes
+last. On one file system directories share their blobs by hard links.
+
+A catalog that was mirrored still says the names of the registry that it is from,
+with digests that are the same in the mirror. To use it, say where these are:
+
+  graft catalog list --catalog REG/siderolabs/extensions:v1.12.0 --registry-mirror ghcr.io/siderolabs=REG/siderolabs
+
+or, for what pulls by the original names, mirror to a path that ends as theirs do,
+and name it where registries are configured, as in Talos' machine configuration:
+
+  machine:
+    registries:
+      mirrors:
+        ghcr.io:
+          endpoints: [https://REG]
+
+With --platform only images for that platform are copied. Indexes stay as they
+are, with their signatures, and name images that are not there: layouts may be so,
+many registries refuse them.`,
+		Example: `  graft catalog mirror ghcr.io/siderolabs/extensions:v1.12.0 registry.example/siderolabs
+  graft catalog mirror ghcr.io/siderolabs/extensions:v1.12.0 /media/usb/extensions
+  graft catalog mirror /media/usb/extensions registry.example/siderolabs
+  graft catalog mirror --dry-run --talos v1.12.0 ghcr.io/siderolabs/extensions all.tar`,
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error { return m.run(cmd.Context(), args) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&m.catalogs.talos, "talos", "", "version of Talos Linux, the tag of catalogs that have none")
+	f.StringArrayVar(&m.catalogs.mirrors, "registry-mirror", nil, "FROM=TO: images whose names begin with FROM are read from TO; may be repeated")
+	f.StringArrayVar(&m.platforms, "platform", nil, "copy images for this platform only; may be repeated (default all)")
+	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be copied")
+	f.BoolVar(&m.catalogs.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	cacheDirFlag(cmd, &m.catalogs.cacheDir)
+	m.format = formatFlag(cmd, "table", "json", "yaml")
+	complete(cmd, "platform", "linux/amd64", "linux/arm64")
+	return cmd
+}
+
+// mirroring is one call of graft catalog mirror.
+type mirroring struct {
+	streams   Streams
+	catalogs  catalogs
+	platforms []string
+	dryRun    bool
+	format    *string
+
+	depot  oci.Depot
+	routes []oci.Route
+	taken  map[string]string // which image is called so in the destination
+}
+
+// mirroredImage is a line of the answer.
+type mirroredImage struct {
+	Image     string `json:"image" yaml:"image"`
+	To        string `json:"to" yaml:"to"`
+	Digest    string `json:"digest" yaml:"digest"`
+	Size      int64  `json:"size" yaml:"size"`
+	Copied    int64  `json:"copied" yaml:"copied"`
+	Referring int    `json:"referring" yaml:"referring"`
+}
+
+func (m *mirroring) run(ctx context.Context, args []string) error {
+	last := len(args) - 1
+	var err error
+	if m.depot, err = oci.ParseDepot(args[last]); err != nil {
+		return usageError(err)
+	}
+	if err := m.catalogs.ready(); err != nil {
+		return err
+	}
+	defer m.catalogs.client.Close()
+	m.catalogs.refresh = true // a mirror is of what there is now
+	m.taken = map[string]string{}
+	for _, src := range args[:last] {
+		if err := m.source(ctx, src); err != nil {
+			return err
+		}
+	}
+	found, err := m.copy(ctx)
+	if err != nil {
+		return inputError(err)
+	}
+	return m.report(found, args[last])
+}
+
+// source finds the images of one SRC.
+func (m *mirroring) source(ctx context.Context, src string) error {
+	if oci.IsLocal(src) {
+		return m.layout(ctx, src)
+	}
+	return m.catalog(ctx, src)
+}
+
+// layout takes all images of an OCI layout, in its order: catalogs are last
+// there.
+func (m *mirroring) layout(ctx context.Context, src string) error {
+	found, err := oci.Names(ctx, src, m.catalogs.images())
+	if err != nil {
+		return inputError(err)
+	}
+	var names []string
+	for _, n := range found {
+		if n.Name == "" {
+			return withCode(exitInvalid, fmt.Errorf("reading %s: its image %s has no name to give it in a mirror", src, n.Source),
+				"graft catalog mirror writes layouts whose images have names")
+		}
+		names = append(names, n.Name)
+	}
+	home := homeOf(names)
+	for _, n := range found {
+		if err := m.add(n.Source, n.Name, home); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// homeOf is the path that a catalog among the names is in, "" without one.
+func homeOf(names []string) string {
+	for _, n := range names {
+		repo, _, _ := strings.Cut(n[strings.LastIndex(n, "/")+1:], ":")
+		if repo == path.Base(catalog.Default) {
+			return n[:strings.LastIndex(n, "/")+1]
+		}
+	}
+	return ""
+}
+
+// catalog takes the images that a catalog lists, and then itself.
+func (m *mirroring) catalog(ctx context.Context, src string) error {
+	all, err := m.catalogs.openRefs(ctx, m.streams, []string{src})
+	if err != nil {
+		return err
+	}
+	home := all.Ref[:strings.LastIndex(all.Ref, "/")+1]
+	for _, e := range all.Entries {
+		full := e.Image
+		full.Repository = cmp.Or(e.Origin, full.Repository)
+		full.Digest = ""
+		if err := m.add(e.Image.String(), strings.TrimSuffix(full.String(), "@"), home); err != nil {
+			return err
+		}
+	}
+	return m.add(all.Pinned[0], all.Ref, home)
+}
+
+// add plans one image: full is its name without a digest.
+func (m *mirroring) add(from, full, home string) error {
+	full, _, _ = strings.Cut(full, "@")
+	short, ok := strings.CutPrefix(full, home)
+	if !ok || home == "" {
+		short = full[strings.LastIndex(full, "/")+1:]
+	}
+	to := m.depot.Dest(full, short)
+	if other, ok := m.taken[to]; ok {
+		if sameImage(other, from) {
+			return nil
+		}
+		return withCode(exitInvalid, fmt.Errorf("mirroring: %s and %s would both be %s", other, from, to), "mirror one of their catalogs to another path")
+	}
+	m.taken[to] = from
+	m.routes = append(m.routes, oci.Route{From: from, To: to})
+	return nil
+}
+
+// sameImage compares sources by their digests, if they have them.
+func sameImage(a, b string) bool {
+	_, da, oka := strings.Cut(a, "@")
+	_, db, okb := strings.Cut(b, "@")
+	return a == b || oka && okb && da == db
+}
+
+func (m *mirroring) copy(ctx context.Context) ([]mirroredImage, error) {
+	bar := newProgress(m.streams)
+	defer bar.wait()
+	var found []mirroredImage
+	fmt.Fprintf(m.streams.Err, "looking at %d images and what refers to them\n", len(m.routes))
+	err := oci.CopyAll(ctx, m.routes, oci.CopyOptions{
+		Platforms: m.platforms, DryRun: m.dryRun, Insecure: m.catalogs.insecure, SpoolDir: m.catalogs.cache.TempDir(),
+		Client: m.catalogs.client, Progress: transfers(bar, "mirroring"),
+		Copied: func(c oci.Copied) {
+			found = append(found, mirroredImage{c.From, c.To, c.Digest, c.Size, c.Missing, c.Referring})
+		},
+	})
+	if err != nil && len(found) > 0 && !m.dryRun {
+		fmt.Fprintf(m.streams.Err, "%d of %d images are there; the same command goes on\n", len(found), len(m.routes))
+	}
+	return found, err
+}
+
+func (m *mirroring) report(found []mirroredImage, dest string) error {
+	var total, copied int64
+	referring := 0
+	for _, f := range found {
+		total += f.Size
+		copied += f.Copied
+		referring += f.Referring
+	}
+	verb := "mirrored"
+	if m.dryRun {
+		verb = "would mirror"
+	}
+	fmt.Fprintf(m.streams.Err, "%s %d images, and %d manifests that refer to them, to %s: %s, of which %s were not there\n",
+		verb, len(found), referring, dest, size(total), size(copied))
+	switch *m.format {
+	case "json":
+		return printJSON(m.streams.Out, found)
+	case "yaml":
+		return printYAML(m.streams.Out, found)
+	}
+	t := newTable(m.streams.Out, "IMAGE", "TO", "SIZE", "COPIED", "REFERRING")
+	for _, f := range found {
+		t.row(f.Image, f.To, size(f.Size), size(f.Copied), fmt.Sprint(f.Referring))
+	}
+	return t.flush()
+}

@@ -1,0 +1,366 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/graftlinux/graft/internal/build"
+	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/check"
+	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/publish"
+	"github.com/graftlinux/graft/internal/trust"
+)
+
+func newPublish(s Streams) *cobra.Command {
+	p := publishing{building: building{streams: s, warned: map[string]bool{}}, signing: signing{streams: s}}
+	cmd := &cobra.Command{
+		Use:   "publish [PACKAGE...] --registry REGISTRY/NAMESPACE --tag VERSION",
+		Short: "Publish extensions and the catalog that lists them",
+		Long: `Build the extensions of a tree of recipes, or those that are named, and publish
+them for a version of Talos Linux: each as NAMESPACE/<name>:<version>, and then
+the catalog that lists them all by digest, NAMESPACE/extensions:VERSION.
+Recipes see the version as the build argument TAG.
+
+What the tier of an extension promises is kept:
+
+  core        it must build, pass the checks and have an SBOM, or there is no release
+  extra       it must build; what the checks find, and a missing SBOM, is a warning
+  contrib     it is left out if it does not build or pass the checks
+  deprecated  the same
+
+SBOMs are in the images and refer to them in the registry. With a key or an
+identity, images and catalog are signed, and how each was made is attested
+(docs/provenance.md).
+
+What the registry has is not sent again, so a release that was interrupted is
+published by the same command. The answer on stdout are the lines of the catalog,
+and at last the reference of the catalog itself.`,
+		Example: `  graft publish --registry ghcr.io/me --tag v1.12.0 --key cosign.key
+  graft publish --registry localhost:5000/ext --tag v1.12.0 --dry-run
+  graft publish gvisor nebula --registry ghcr.io/me --tag v1.12.0`,
+		ValidArgsFunction: completeTargets(&p.recipes),
+		RunE:              func(cmd *cobra.Command, args []string) error { return p.publish(cmd.Context(), args) },
+	}
+	p.flags(cmd)
+	return cmd
+}
+
+// publishing is one call of graft publish: a build, and signing.
+type publishing struct {
+	building
+	signing  signing
+	registry string
+	tag      string
+	dryRun   bool
+}
+
+func (p *publishing) flags(cmd *cobra.Command) {
+	p.recipeFlags(cmd)
+	f := cmd.Flags()
+	f.Lookup("platform").Usage = "platforms to build for (default: " + strings.Join(publishedPlatforms, ",") + ")"
+	f.StringVar(&p.registry, "registry", "", "REGISTRY/NAMESPACE that names of images begin with (required)")
+	f.StringVar(&p.tag, "tag", "", "version of Talos that the catalog is for, such as v1.12.0 (required)")
+	f.BoolVar(&p.dryRun, "dry-run", false, "build and check, print the lines of the catalog, and send nothing")
+	p.signing.signerFlags(cmd)
+}
+
+// publishedPlatforms are those of bldr.
+var publishedPlatforms = []string{"linux/amd64", "linux/arm64"}
+
+func (p *publishing) publish(ctx context.Context, args []string) error {
+	if err := p.usage(args); err != nil {
+		return usageError(err)
+	}
+	w, err := p.work(ctx, args)
+	if err != nil {
+		return err
+	}
+	inside, code, err := w.engine.enter(ctx)
+	if err != nil {
+		return err
+	}
+	if !inside {
+		return exited(code)
+	}
+	return p.release(ctx, w)
+}
+
+// usage finds what is wrong with the flags, and sets those that follow from
+// others.
+func (p *publishing) usage(args []string) (err error) {
+	if p.registry == "" || p.tag == "" {
+		return errors.New("--registry and --tag say where the release goes and for which version of Talos: both are needed")
+	}
+	if p.tag, err = catalog.Version(p.tag); err != nil {
+		return fmt.Errorf("--tag: %w", err)
+	}
+	p.registry = strings.TrimSuffix(strings.TrimPrefix(p.registry, "docker://"), "/")
+	if err := oci.CheckDest("docker://" + p.registry + "/name:tag"); err != nil {
+		return fmt.Errorf("--registry: %w", err)
+	}
+	if len(args) > 0 && len(p.tiers) > 0 {
+		return errors.New("name packages to publish, or --tier, not both")
+	}
+	p.all = len(args) == 0 && len(p.tiers) == 0
+	if len(p.platforms) == 0 {
+		p.platforms = publishedPlatforms
+	}
+	if _, said := p.recipes.args()["TAG"]; !said {
+		p.recipes.buildArgs = append(p.recipes.buildArgs, "TAG="+p.tag)
+	}
+	p.checks.talos = p.tag
+	return p.recipeUsage()
+}
+
+// release builds, judges and publishes.
+func (p *publishing) release(ctx context.Context, w *work) (err error) {
+	signer, err := p.signer(ctx)
+	if err != nil {
+		return err
+	}
+	r := releasing{publishing: p, work: w}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.build(ctx); err != nil {
+		return err
+	}
+	if err := r.judge(); err != nil {
+		return err
+	}
+	extensions, err := r.extensions(ctx)
+	if err != nil {
+		return err
+	}
+	compression, err := oci.ParseCompression(p.compression)
+	if err != nil {
+		return usageError(err)
+	}
+	client := oci.NewClient()
+	defer client.Close()
+	err = publish.Run(ctx, extensions, publish.Options{
+		Registry: p.registry, Talos: p.tag, Signing: signer, ProvenanceType: build.ProvenanceType, DryRun: p.dryRun,
+		Pack: oci.PackOptions{
+			Epoch: w.epoch, Compression: compression, Insecure: p.checks.sources.insecure,
+			SpoolDir: w.cache.TempDir(), Cache: w.cache, Client: client,
+		},
+		Report: r.report,
+	})
+	if err != nil {
+		return signError(err)
+	}
+	return r.answer()
+}
+
+// signer is nil if nobody is to sign.
+func (p *publishing) signer(ctx context.Context) (*trust.Signing, error) {
+	if p.signing.key == "" && p.signing.token == "" || p.dryRun {
+		return nil, nil
+	}
+	p.signing.rootFile = p.policy.rootFile
+	s, err := p.signing.signer(ctx)
+	return &s, err
+}
+
+// releasing is a release in the making.
+type releasing struct {
+	*publishing
+	work      *work
+	outcomes  []*outcome
+	leftOut   []string
+	published []publish.Published
+}
+
+// candidate is an extension that was built.
+type candidate struct {
+	*build.Built
+	builder *build.Builder
+}
+
+func (r *releasing) candidates() (all []candidate) {
+	for _, o := range r.outcomes {
+		for i := range o.built {
+			all = append(all, candidate{&o.built[i], o.builder})
+		}
+	}
+	slices.SortFunc(all, func(a, b candidate) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+func (r *releasing) close() error {
+	var errs []error
+	for _, o := range r.outcomes {
+		errs = append(errs, o.close())
+	}
+	return errors.Join(errs...)
+}
+
+// tier of a package; that of those who do not say it promises the least.
+func (r *releasing) tier(name string) string {
+	if tier := r.work.first.Package(name).Context["TIER"]; tier != "" {
+		return tier
+	}
+	return publish.Contrib
+}
+
+// build builds at once what has to be built, and each of the others alone.
+func (r *releasing) build(ctx context.Context) error {
+	var must, may []string
+	for _, name := range r.work.targets {
+		tier := r.tier(name)
+		switch {
+		case !slices.Contains(publish.Tiers(), tier):
+			return withCode(exitInvalid, fmt.Errorf("publishing %s: its tier is %q, and there are %s", name, tier, strings.Join(publish.Tiers(), ", ")),
+				"TIER in the vars.yaml of its recipe says it")
+		case publish.Judge(tier, publish.NotBuilt) == publish.StopsAll:
+			must = append(must, name)
+		default:
+			may = append(may, name)
+		}
+	}
+	if len(must) > 0 {
+		if err := r.buildTargets(ctx, must); err != nil {
+			return err
+		}
+	}
+	for _, name := range may {
+		err := r.buildTargets(ctx, []string{name})
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			report(r.streams.Err, nil, err)
+			r.leaveOut(name, publish.NotBuilt)
+		}
+	}
+	return nil
+}
+
+func (r *releasing) buildTargets(ctx context.Context, names []string) error {
+	part := *r.work
+	part.targets = names
+	o, err := part.build(ctx, second{})
+	if err == nil {
+		r.outcomes = append(r.outcomes, o)
+	}
+	return err
+}
+
+func (r *releasing) leaveOut(name string, why publish.Fault) {
+	fmt.Fprintf(r.streams.Err, "left out: %s (%s): %s\n", name, r.tier(name), why)
+	r.leftOut = append(r.leftOut, name)
+}
+
+// judge prints what is wrong with what was built, and decides.
+func (r *releasing) judge() error {
+	var findings []check.Finding
+	var stops []string
+	for _, c := range r.candidates() {
+		for _, p := range c.Platforms {
+			findings = append(findings, p.Findings...)
+		}
+	}
+	if err := printFindings(r.streams.Err, findings, "table"); err != nil {
+		return err
+	}
+	mends(r.streams.Err, findings)
+	for _, c := range r.candidates() {
+		for _, fault := range faults(c.Built) {
+			switch publish.Judge(r.tier(c.Name), fault) {
+			case publish.StopsAll:
+				stops = append(stops, fmt.Sprintf("%s (%s): %s", c.Name, r.tier(c.Name), fault))
+			case publish.LeftOut:
+				r.leaveOut(c.Name, fault)
+			case publish.Warns:
+				fmt.Fprintf(r.streams.Err, "warning: %s (%s): %s\n", c.Name, r.tier(c.Name), fault)
+			}
+		}
+	}
+	if len(stops) > 0 {
+		return withCode(exitInvalid, fmt.Errorf("there is no release: %s", strings.Join(stops, "; ")), "nothing was published; the tier of an extension promises more")
+	}
+	return nil
+}
+
+// faults of what was built. What is no extension has none, and is refused later.
+func faults(b *build.Built) (all []publish.Fault) {
+	if b.Errors() > 0 {
+		all = append(all, publish.Refused)
+	}
+	for _, p := range b.Platforms {
+		if len(publish.SBOMs(p.Tree)) == 0 {
+			return append(all, publish.NoSBOM)
+		}
+	}
+	return all
+}
+
+// extensions are those that are published.
+func (r *releasing) extensions(ctx context.Context) ([]publish.Extension, error) {
+	var all []publish.Extension
+	for _, c := range r.candidates() {
+		if slices.Contains(r.leftOut, c.Name) {
+			continue
+		}
+		if c.Manifest == nil {
+			return nil, withCode(exitInvalid, fmt.Errorf("publishing %s: it is no extension: its manifest.yaml or its rootfs are missing", c.Name),
+				"INTERNAL_PACKAGE: true in its vars.yaml says that it is not to be published")
+		}
+		category, _, _ := strings.Cut(r.work.first.Package(c.Name).BaseDir, "/")
+		e := publish.Extension{
+			Name: c.Name, Version: c.Manifest.Metadata.Version, Tier: r.tier(c.Name), Category: category, Labels: r.work.labels(*c.Built),
+		}
+		for _, p := range c.Platforms {
+			e.Images = append(e.Images, publish.Image{Packed: oci.Packed{Platform: p.Platform, Tree: p.Tree}, Facts: p.Facts})
+		}
+		var err error
+		if e.Provenance, err = c.builder.Provenance(ctx, c.Name, r.work.platforms, r.recipes.args()); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	if len(all) == 0 {
+		return nil, withCode(exitInvalid, errors.New("nothing is left to publish"))
+	}
+	return all, nil
+}
+
+// report says what happened to an image.
+func (r *releasing) report(p publish.Published) {
+	what := "published"
+	switch {
+	case r.dryRun:
+		what = "would publish"
+	case p.There:
+		what = "was there:"
+	}
+	fmt.Fprintf(r.streams.Err, "%s %s (%s)", what, p.Image, size(p.Size))
+	if len(p.Signed) > 0 {
+		fmt.Fprintf(r.streams.Err, ", signed (%s)", joinForms(p.Signed))
+	}
+	if p.Before != "" {
+		fmt.Fprintf(r.streams.Err, "; the tag was of %s before", p.Before)
+	}
+	fmt.Fprintln(r.streams.Err)
+	r.published = append(r.published, p)
+}
+
+// answer prints the catalog's lines, and then its own reference.
+func (r *releasing) answer() error {
+	last := len(r.published) - 1
+	lines := make([]string, 0, last)
+	for _, p := range r.published[:last] {
+		lines = append(lines, p.Image.String())
+	}
+	slices.Sort(lines)
+	slices.Sort(r.leftOut)
+	if len(r.leftOut) > 0 {
+		fmt.Fprintf(r.streams.Err, "left out: %s\n", strings.Join(r.leftOut, ", "))
+	}
+	_, err := fmt.Fprintln(r.streams.Out, strings.Join(append(lines, r.published[last].Image.String()), "\n"))
+	return err
+}

@@ -1,0 +1,322 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/graftlinux/graft/internal/sbom"
+	"github.com/graftlinux/graft/internal/vuln"
+	"github.com/spf13/cobra"
+)
+
+func newScan(s Streams) *cobra.Command {
+	var scan scanFlags
+	cmd := &cobra.Command{
+		Use:   "scan SRC|FILE|DIR... --db DIR",
+		Short: "Find known vulnerabilities of what extensions and boot assets are made of",
+		Long: `Find known vulnerabilities of what graft sbom lists: of Go modules and the standard
+library of Go, of Debian packages, and of the Linux kernel. All it needs is a copy
+of an OSV database in a directory, in the form in which that is exported: all.zip,
+or ECOSYSTEM/all.zip for Go, Debian and Linux. Nothing is asked of the network but
+images in registries.
+
+An OpenVEX document says which of them are none, and why: one that is named with
+--vex, that an extension has in /usr/local/share/vex, or that is attached to its
+image. What was said last counts.
+
+Packages that the database cannot be asked about are counted, as they are not
+known to be clean; -v lists them. So are vulnerabilities that nobody rated: those
+count as being of every level.
+
+The exit code is 1 if there are findings of the level --fail-on or worse.
+
+` + sourceHelp,
+		Example: `  graft scan registry.example/gvisor:20250505.0 --db osv
+  graft scan metal-amd64.iso --db osv --vex ours.openvex.json --fail-on high
+  graft scan metal-amd64-uki.efi --db osv -o sarif >findings.sarif`,
+		Args: cobra.MinimumNArgs(1),
+	}
+	scan.flags(cmd)
+	format := formatFlag(cmd, "table", "json", "sarif")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		report, err := scan.run(cmd.Context(), s, args)
+		if err != nil {
+			return err
+		}
+		if err := printScan(s.Out, report, *format); err != nil {
+			return err
+		}
+		return scan.verdict(s.Err, report)
+	}
+	return cmd
+}
+
+// scanFlags say what is scanned with what.
+type scanFlags struct {
+	sources  sources
+	database string
+	vex      []string
+	imageVEX bool
+	severity level
+	failOn   level
+	debian   string
+	verbose  bool
+}
+
+// level is a flag for a level of severity; without one, it is that below all others.
+type level struct{ vuln.Level }
+
+func (l *level) Type() string { return "LEVEL" }
+
+func (l *level) String() string {
+	if l.Level == vuln.Unrated {
+		return ""
+	}
+	return l.Level.String()
+}
+
+func (l *level) Set(s string) (err error) {
+	l.Level, err = vuln.ParseLevel(s)
+	return err
+}
+
+func (f *scanFlags) flags(cmd *cobra.Command) {
+	f.sources.flags(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.database, "db", "", "directory with an OSV database")
+	flags.StringArrayVar(&f.vex, "vex", nil, "OpenVEX document (can be repeated)")
+	flags.BoolVar(&f.imageVEX, "image-vex", true, "heed what extensions say of themselves in OpenVEX documents")
+	flags.Var(&f.severity, "severity", "tell of findings of this level or worse only: "+strings.Join(vuln.Levels(), ", "))
+	flags.Var(&f.failOn, "fail-on", "exit with 1 only if there are findings of this level or worse")
+	flags.StringVar(&f.debian, "debian", "", "release of Debian, such as 12, of Debian packages that do not tell theirs")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "list the packages that could not be looked for")
+	complete(cmd, "severity", vuln.Levels()...)
+	complete(cmd, "fail-on", vuln.Levels()...)
+	if err := errors.Join(cmd.MarkFlagRequired("db"), cmd.MarkFlagDirname("db"), cmd.MarkFlagFilename("vex", "json")); err != nil {
+		panic(err) // the flag does not exist: a mistake in this package
+	}
+}
+
+func (f *scanFlags) run(ctx context.Context, s Streams, args []string) (_ *vuln.Report, err error) {
+	var o vuln.Options
+	o.Debian = f.debian
+	for _, name := range f.vex {
+		v, err := readVEX(name)
+		if err != nil {
+			return nil, inputError(err)
+		}
+		o.VEX = append(o.VEX, v)
+	}
+	c, err := openCache(f.sources.cacheDir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := vuln.Open(ctx, f.database, c)
+	if errors.Is(err, vuln.ErrNoDatabase) {
+		return nil, withCode(exitInvalid, err, "an OSV database is exported as all.zip, for all ecosystems or for each in a directory of its name")
+	}
+	if err != nil {
+		return nil, inputError(err)
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	bills, err := readBills(ctx, &f.sources, args)
+	if err != nil {
+		return nil, err
+	}
+	tellProblems(s.Err, bills)
+	if err := allKnown(bills); err != nil {
+		return nil, err
+	}
+	if f.imageVEX {
+		o.VEX = append(imageVEX(s.Err, bills), o.VEX...)
+	}
+	report, err := db.Scan(ctx, subjectsOf(bills), o)
+	if err != nil {
+		return nil, err
+	}
+	tellDatabase(s.Err, report, time.Now())
+	report.Findings = slices.DeleteFunc(report.Findings, func(v vuln.Finding) bool { return !v.Severity.AtLeast(f.severity.Level) })
+	return report, nil
+}
+
+// allKnown refuses what would be reported on without having been read.
+func allKnown(bills []bill) error {
+	for _, b := range bills {
+		for _, p := range b.parts {
+			if p.Unknown {
+				return withCode(exitInvalid, fmt.Errorf("scanning %s: the extension %s could not be read", b.source, p.Name), "graft inspect "+b.source+" says what is wrong")
+			}
+		}
+	}
+	return nil
+}
+
+func readVEX(name string) (*vuln.VEX, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, vuln.MaxVEX+1))
+	if err != nil {
+		return nil, err
+	}
+	return vuln.ReadVEX(name, data)
+}
+
+// imageVEX reads the documents that extensions carry. One that cannot be read
+// suppresses nothing, and is told of.
+func imageVEX(w io.Writer, bills []bill) []*vuln.VEX {
+	var all []*vuln.VEX
+	for _, b := range bills {
+		for _, p := range b.parts {
+			for _, name := range slices.Sorted(maps.Keys(p.VEX)) {
+				v, err := vuln.ReadVEX(p.Name+": "+name, p.VEX[name])
+				if err != nil {
+					fmt.Fprintf(w, "graft: warning: %s\n", printable(err.Error()))
+					continue
+				}
+				all = append(all, v)
+			}
+		}
+	}
+	return all
+}
+
+// subjectsOf are the parts of sources with their packages.
+func subjectsOf(bills []bill) []vuln.Subject {
+	var all []vuln.Subject
+	for _, b := range bills {
+		for _, p := range b.parts {
+			v := vuln.Subject{Name: b.source, Identifiers: append([]string{p.Name}, b.identifiers...), Packages: sbom.Merge(p.Subject).Packages}
+			if len(b.Parts) > 0 { // of a boot asset
+				v.Name += ": " + p.Name
+			}
+			if p.Digest != "" {
+				v.Identifiers = append(v.Identifiers, p.Digest)
+			}
+			if own := v.Packages[0]; own.PURL == "" && len(own.CPEs) == 0 { // the extension is no package of its own
+				v.Packages = v.Packages[1:]
+			}
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// oldDatabase is when a database is said to be old: those that are exported change
+// every day.
+const oldDatabase = 14 * 24 * time.Hour
+
+func tellDatabase(w io.Writer, r *vuln.Report, now time.Time) {
+	d := r.Database
+	if now.Sub(d.Newest) > oldDatabase {
+		fmt.Fprintf(w, "graft: warning: the newest entry of the database is of %s: get a new copy\n", d.Newest.UTC().Format(time.DateOnly))
+	}
+	if d.Unreadable > 0 {
+		fmt.Fprintf(w, "graft: warning: %s of the database with versions that cannot be compared: left out\n", count(d.Unreadable, "range"))
+	}
+	if r.Unused > 0 {
+		fmt.Fprintf(w, "%s about nothing that was found\n", count(r.Unused, "VEX statement"))
+	}
+	if n := len(r.Guessed); n > 0 {
+		fmt.Fprintf(w, "%s without the name of its source: looked for by its own\n", count(n, "Debian package"))
+	}
+}
+
+func printScan(w io.Writer, r *vuln.Report, format string) error {
+	switch format {
+	case "json":
+		return printJSON(w, r)
+	case "sarif":
+		return printJSON(w, vuln.SARIF(r, version()))
+	}
+	if len(r.Findings) > 0 {
+		t := newTable(w, "SEVERITY", "VULNERABILITY", "PACKAGE", "VERSION", "FIXED", "IN", "SUMMARY")
+		for _, f := range r.Findings {
+			t.row(severityWords(f), printable(f.ID), printable(packageWords(f)), printable(f.Version), printable(cmp.Or(f.Fixed, "-")),
+				printable(strings.Join(f.In, ", ")), printable(summaryWords(f)))
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	rows := [][]string{{"VULNERABILITY", "PACKAGE", "VERSION", "WHY", "SAID BY"}}
+	for _, f := range r.Suppressed {
+		rows = append(rows, []string{f.ID, f.Package, f.Version, f.VEX.Reason(), f.VEX.Document})
+	}
+	return section(w, "Suppressed by VEX", someRows(rows))
+}
+
+func severityWords(f vuln.Finding) string {
+	if f.Score > 0 {
+		return fmt.Sprintf("%s %.1f", f.Severity, f.Score)
+	}
+	return f.Severity.String()
+}
+
+func packageWords(f vuln.Finding) string {
+	if f.Source != "" {
+		return f.Package + " (" + f.Source + ")"
+	}
+	return f.Package
+}
+
+// summaryWords are what a row has room for, with what VEX says of it.
+func summaryWords(f vuln.Finding) string {
+	text := f.Summary
+	if f.VEX != nil {
+		text = f.VEX.Reason() + ": " + text
+	}
+	const room = 60
+	if r := []rune(text); len(r) > room {
+		return string(r[:room-1]) + "…"
+	}
+	return text
+}
+
+// verdict sums up for people, and makes findings the command's error.
+func (f *scanFlags) verdict(w io.Writer, r *vuln.Report) error {
+	worst, unrated := 0, 0
+	for _, v := range r.Findings {
+		if v.Severity.AtLeast(f.failOn.Level) {
+			worst++
+		}
+		if v.Severity == vuln.Unrated {
+			unrated++
+		}
+	}
+	fmt.Fprintf(w, "%s looked for: %s (%d unrated), %d suppressed\n", count(r.Packages, "package"), count(len(r.Findings), "finding"), unrated, len(r.Suppressed))
+	f.tellUnmatched(w, r)
+	if worst > 0 {
+		return errSaid
+	}
+	return nil
+}
+
+// tellUnmatched counts the packages that could not be looked for, by why.
+func (f *scanFlags) tellUnmatched(w io.Writer, r *vuln.Report) {
+	reasons := map[string]int{}
+	for _, u := range r.Unmatched {
+		reasons[u.Reason]++
+	}
+	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
+		fmt.Fprintf(w, "%s not looked for: %s\n", count(reasons[reason], "package"), printable(reason))
+		if reason == vuln.NoRelease {
+			fmt.Fprintln(w, "  hint: --debian 12 says it")
+		}
+		for _, u := range r.Unmatched {
+			if f.verbose && u.Reason == reason {
+				fmt.Fprintf(w, "  %s in %s\n", printable(u.Package), printable(u.In))
+			}
+		}
+	}
+}
