@@ -17,7 +17,7 @@ TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo g
 BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc systemd-boot-efi binutils dosfstools mtools gdisk xfsprogs \
 	grub-common grub-pc-bin xorriso qemu-utils xz-utils pigz
 
-.PHONY: build base demo recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench
+.PHONY: build base demo release recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench
 
 build:
 	$(BUILD) -o bin/ ./cmd/graft
@@ -31,10 +31,14 @@ base: build
 demo: deps-demo base
 	demo/run.sh
 
+# A release of the recipes, from publishing to booting: all, or NAMES.
+release: deps-demo base
+	demo/release.sh $(NAMES)
+
 # Compiling these takes minutes each.
 SLOW_RECIPES = gvisor tailscale ctr ecr-credential-provider newt nebula
-recipes: build
-	bin/graft build --root recipes $(filter-out $(SLOW_RECIPES),$(shell bin/graft dump --root recipes --template recipes/names.template))
+recipes: deps-demo base
+	demo/release.sh $(filter-out $(SLOW_RECIPES),$(shell bin/graft dump --root recipes --template recipes/names.template))
 
 # Every night: all recipes for both platforms, twice from nothing, and the same
 # from BuildKit.
