@@ -21,7 +21,7 @@ var rows = []struct {
 	packages []string
 	why      string
 }{
-	{[]string{"atomicfile", "filestate", "levenshtein", "ctxio"}, "what every tool needs"},
+	{[]string{"atomicfile", "filestate", "levenshtein", "ctxio", "lazyregexp"}, "what every tool needs"},
 	{[]string{"format/readfs", "format/zstd", "format/sparse"}, "what formats share: file systems, a codec, large files"},
 	{[]string{
 		"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath",

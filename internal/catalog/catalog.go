@@ -23,9 +23,10 @@ package catalog
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // Default is the catalog of Talos' own extensions, without a tag.
@@ -73,7 +74,7 @@ func (e Entry) Line() string {
 func (e Entry) Name() string { return e.Image.Name() }
 
 // tierPrefix is how descriptions tell the tier, by convention of the recipes.
-var tierPrefix = regexp.MustCompile(`^\s*\[([a-z]+)\]`)
+var tierPrefix = lazyregexp.New(`^\s*\[([a-z]+)\]`)
 
 // Tier of the extension: core, extra, contrib or deprecated; "" if nobody says.
 func (e Entry) Tier() string {

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/graftlinux/graft/internal/inspect"
+	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/spf13/cobra"
 )
 
@@ -169,7 +169,7 @@ func valueWords(kind, subject, value string) string {
 	return strings.TrimSpace(subject + " " + value)
 }
 
-var digestPattern = regexp.MustCompile(`(sha256:)?([0-9a-f]{12})[0-9a-f]{52,}`)
+var digestPattern = lazyregexp.New(`(sha256:)?([0-9a-f]{12})[0-9a-f]{52,}`)
 
 // shortDigests leaves as much of digests as a person compares.
 func shortDigests(text string, verbose bool) string {

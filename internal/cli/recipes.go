@@ -8,10 +8,10 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/recipe"
 	"github.com/spf13/cobra"
 )
@@ -112,7 +112,7 @@ func within(dir, above string) bool {
 	return above == "." || dir == above || strings.HasPrefix(dir, above+"/")
 }
 
-var checksumWords = regexp.MustCompile(`sha256|sha512|\bsum\b`)
+var checksumWords = lazyregexp.New(`sha256|sha512|\bsum\b`)
 
 // printProblems prints problems with the text around them.
 func printProblems(w io.Writer, kind string, problems []recipe.Problem) {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // DebOptions say where Debian packages are.
@@ -39,9 +39,9 @@ type DebSource struct {
 const SourceArch = "source"
 
 var (
-	debName    = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
-	debArch    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
-	debVersion = regexp.MustCompile(`^([0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+~:-]*$`)
+	debName    = lazyregexp.New(`^[a-z0-9][a-z0-9+.-]+$`)
+	debArch    = lazyregexp.New(`^[a-z0-9][a-z0-9-]*$`)
+	debVersion = lazyregexp.New(`^([0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+~:-]*$`)
 )
 
 // ParseDeb reads "name=version" or "name:arch=version". Arch is "" in the first.

@@ -12,9 +12,9 @@ import (
 	"net/url"
 	"os"
 	"path"
-	"regexp"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // MaxFile bounds a file that a URL or a Debian mirror gives, in bytes. The
@@ -37,8 +37,8 @@ func fileKey(sha256, sha512 string) string {
 }
 
 var (
-	hex256 = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	hex512 = regexp.MustCompile(`^[0-9a-f]{128}$`)
+	hex256 = lazyregexp.New(`^[0-9a-f]{64}$`)
+	hex512 = lazyregexp.New(`^[0-9a-f]{128}$`)
 )
 
 func checkSums(sha256, sha512 string) error {

@@ -7,15 +7,16 @@ import (
 	"maps"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/mod/module"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // Names of packages are also those of images and of steps' logs.
-var nameForm = regexp.MustCompile(`^[a-z0-9]+(?:[._-]+[a-z0-9]+)*$`)
+var nameForm = lazyregexp.New(`^[a-z0-9]+(?:[._-]+[a-z0-9]+)*$`)
 
 func (d *document) checkPackage(p *Package, at keys) {
 	switch {
@@ -209,7 +210,7 @@ func checkSum(sum string) error {
 	return nil
 }
 
-var debForm = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9][a-z0-9-]*)?=(?:[0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+:~-]*$`)
+var debForm = lazyregexp.New(`^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9][a-z0-9-]*)?=(?:[0-9]+:)?[0-9A-Za-z][0-9A-Za-z.+:~-]*$`)
 
 func (d *document) checkDeb(s Source, what string, at keys) {
 	if !debForm.MatchString(s.Deb) {

@@ -2,18 +2,19 @@ package recipe
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 var (
 	// A component of a formatted string: letters, digits, "_-." and anything
 	// else behind a backslash; "*" and "?" are wildcards at either end (NIST IR
 	// 7695, 6.2.3).
-	cpeComponent = regexp.MustCompile(`^(?:\*|-|(?:\*|\?+)?(?:[A-Za-z0-9._-]|\\[!-~])+(?:\*|\?+)?)$`)
-	cpePart      = regexp.MustCompile(`^[aho*-]$`)
+	cpeComponent = lazyregexp.New(`^(?:\*|-|(?:\*|\?+)?(?:[A-Za-z0-9._-]|\\[!-~])+(?:\*|\?+)?)$`)
+	cpePart      = lazyregexp.New(`^[aho*-]$`)
 	// The older URI form (NIST IR 7695, 6.1).
-	cpeURI = regexp.MustCompile(`^cpe:/[aho]?(?::[A-Za-z0-9._~%-]*){0,6}$`)
+	cpeURI = lazyregexp.New(`^cpe:/[aho]?(?::[A-Za-z0-9._~%-]*){0,6}$`)
 )
 
 const cpeComponents = 11 // after "cpe:2.3:"

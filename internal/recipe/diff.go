@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // maxDiff bounds the output of git diff that is read.
@@ -23,8 +24,8 @@ type diffParser struct {
 }
 
 var (
-	hunkForm     = regexp.MustCompile(`^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@`)
-	variableForm = regexp.MustCompile(`^\+\s*["']?([^\s"'#:{}\[\]-][^\s"'#:{}\[\]]*)["']?\s*:(?:\s|$)`)
+	hunkForm     = lazyregexp.New(`^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@`)
+	variableForm = lazyregexp.New(`^\+\s*["']?([^\s"'#:{}\[\]-][^\s"'#:{}\[\]]*)["']?\s*:(?:\s|$)`)
 )
 
 // parseDiff gives the variables in the lines that a diff adds, with the names of

@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 const (
@@ -46,7 +47,7 @@ func (d *document) problem(line int, format string, args []any) Problem {
 	return Problem{File: d.file, Line: line, Message: fmt.Sprintf(format, args...), Excerpt: excerpt(d.text, line)}
 }
 
-var yamlErrorForm = regexp.MustCompile(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
+var yamlErrorForm = lazyregexp.New(`(?s)^yaml: (?:line (\d+): )?(.*)$`)
 
 // parse gives the first document's content: nil if there is none, which the
 // second result tells from an error.

@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // Edit is a checksum that a source shall have.
@@ -209,7 +210,7 @@ func (b branch) with(changed string, text []byte) *files {
 
 // valueForm is a line with a key and a value: what is before the value, the
 // key, the value, and what is behind it.
-var valueForm = regexp.MustCompile(`^([ \t]*(?:-[ \t]+)*["']?(\w[\w./-]*)["']?[ \t]*:)([ \t]+"[^"\\\r]*"|[ \t]+'[^'\r]*'|[ \t]+[^\s"'#&*!|>{}\[\]][^#\r]*?)?((?:[ \t]+#[^\r]*)?[ \t]*\r?)$`)
+var valueForm = lazyregexp.New(`^([ \t]*(?:-[ \t]+)*["']?(\w[\w./-]*)["']?[ \t]*:)([ \t]+"[^"\\\r]*"|[ \t]+'[^'\r]*'|[ \t]+[^\s"'#&*!|>{}\[\]][^#\r]*?)?((?:[ \t]+#[^\r]*)?[ \t]*\r?)$`)
 
 // matchValue takes a line apart as valueForm does; nil if it has no such form, a
 // key with a quote on one side only, or is no UTF-8.

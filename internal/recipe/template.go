@@ -3,7 +3,6 @@ package recipe
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 	"unicode"
 
 	"github.com/Masterminds/sprig/v3"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // MaxRendered bounds what a template may become.
@@ -91,7 +92,7 @@ func (l *loader) render(name string, text []byte, vars Variables) ([]byte, bool)
 	return out, true
 }
 
-var templateErrorForm = regexp.MustCompile(`(?s)^template: .*?:(\d+)(?::\d+)?: (?:executing ".*?" )?(.*)$`)
+var templateErrorForm = lazyregexp.New(`(?s)^template: .*?:(\d+)(?::\d+)?: (?:executing ".*?" )?(.*)$`)
 
 // templateProblem says what text/template says, with the line where it belongs.
 func templateProblem(name string, text []byte, err error) Problem {

@@ -7,11 +7,12 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"regexp"
 	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 func (s *Server) getBlob(w http.ResponseWriter, r *http.Request, p place) error {
@@ -236,7 +237,7 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request, name string, u 
 	return nil
 }
 
-var contentRange = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})$`)
+var contentRange = lazyregexp.New(`^([0-9]{1,18})-([0-9]{1,18})$`)
 
 // chunkLength is how long the part must be that a request has, or -1 if it does
 // not say. Parts come in order.

@@ -1,19 +1,20 @@
 package sbom
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // maxNesting bounds the parentheses of a license expression.
 const maxNesting = 100
 
 var (
-	licenseTokens = regexp.MustCompile(`\(|\)|[^\s()]+|\s+`)
-	licenseID     = regexp.MustCompile(`^(?:[A-Za-z0-9.-]+\+?|DocumentRef-[A-Za-z0-9.-]+:LicenseRef-[A-Za-z0-9.-]+)$`)
+	licenseTokens = lazyregexp.New(`\(|\)|[^\s()]+|\s+`)
+	licenseID     = lazyregexp.New(`^(?:[A-Za-z0-9.-]+\+?|DocumentRef-[A-Za-z0-9.-]+:LicenseRef-[A-Za-z0-9.-]+)$`)
 )
 
 // validExpression says whether a text has the form of a license expression (SPDX

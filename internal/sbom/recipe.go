@@ -4,13 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spdx/tools-golang/spdx/v2/common"
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // Recipe is the "sbom" section of a recipe, and what of the recipe it speaks of.
@@ -110,9 +111,9 @@ func withoutUser(s string) string {
 // The forms of names in the Common Platform Enumeration: NIST IR 7695, figures
 // 6-3 and 6-1.
 var (
-	cpe23 = regexp.MustCompile(`^cpe:2\.3:[aho*\-](:(((\?*|\*?)([a-zA-Z0-9\-._]|(\\[\\*?!"#$%&'()+,/:;<=>@\[\]^` + "`" + `{|}~]))+(\?*|\*?))|[*\-])){5}` +
+	cpe23 = lazyregexp.New(`^cpe:2\.3:[aho*\-](:(((\?*|\*?)([a-zA-Z0-9\-._]|(\\[\\*?!"#$%&'()+,/:;<=>@\[\]^` + "`" + `{|}~]))+(\?*|\*?))|[*\-])){5}` +
 		`(:(([a-zA-Z]{2,3}(-([a-zA-Z]{2}|[0-9]{3}))?)|[*\-]))(:(((\?*|\*?)([a-zA-Z0-9\-._]|(\\[\\*?!"#$%&'()+,/:;<=>@\[\]^` + "`" + `{|}~]))+(\?*|\*?))|[*\-])){4}$`)
-	cpe22 = regexp.MustCompile(`^[cC][pP][eE]:/[AHOaho]?(:[A-Za-z0-9._\-~%]*){0,6}$`)
+	cpe22 = lazyregexp.New(`^[cC][pP][eE]:/[AHOaho]?(:[A-Za-z0-9._\-~%]*){0,6}$`)
 )
 
 // cpes adds a reference for each name.
@@ -130,7 +131,7 @@ func (d *draft) cpes(p *v2_3.Package, names []string) {
 	}
 }
 
-var purlForm = regexp.MustCompile(`^pkg:[A-Za-z][A-Za-z0-9.+-]*/[^\s\pC]+$`)
+var purlForm = lazyregexp.New(`^pkg:[A-Za-z][A-Za-z0-9.+-]*/[^\s\pC]+$`)
 
 func (d *draft) purl(p *v2_3.Package, locator string) {
 	if !purlForm.MatchString(locator) {

@@ -1,9 +1,9 @@
 package vuln
 
 import (
-	"regexp"
 	"strings"
 
+	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/sbom"
 )
 
@@ -81,9 +81,9 @@ func debianTarget(u sbom.PURL, release string) (target, string) {
 
 var (
 	// binaryRebuild is what a package has that was built again from the same source.
-	binaryRebuild = regexp.MustCompile(`\+b[0-9]+$`)
+	binaryRebuild = lazyregexp.New(`\+b[0-9]+$`)
 	// debianUpdate is in versions that were made for a release.
-	debianUpdate = regexp.MustCompile(`[+~]deb([0-9]+)u[0-9]+`)
+	debianUpdate = lazyregexp.New(`[+~]deb([0-9]+)u[0-9]+`)
 )
 
 // debianNames are those of releases that OSV has entries for.
@@ -124,6 +124,6 @@ func kernelVersion(p sbom.Package) (string, bool) {
 
 // distributionKernel is a release that keeps the third number at 0, whatever it is: the
 // interface's, of Debian and Ubuntu (6.1.0-50-cloud-amd64).
-var distributionKernel = regexp.MustCompile(`^[0-9]+\.[0-9]+\.0-[0-9]+-`)
+var distributionKernel = lazyregexp.New(`^[0-9]+\.[0-9]+\.0-[0-9]+-`)
 
-var kernelRelease = regexp.MustCompile(`^[0-9]+(?:\.[0-9]+)+(?:-rc[0-9]+)?`)
+var kernelRelease = lazyregexp.New(`^[0-9]+(?:\.[0-9]+)+(?:-rc[0-9]+)?`)

@@ -1,11 +1,12 @@
 package vuln
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/blang/semver/v4"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 // ecosystem is a kind of packages: how their versions are ordered.
@@ -34,7 +35,7 @@ func ecosystemOf(name string) (*ecosystem, string) {
 
 // toolchainVersion is one of Go, or of the kernel, that is no semantic version:
 // 1.21rc2, 1.21, 6.19-rc1.
-var toolchainVersion = regexp.MustCompile(`^(\d+(?:\.\d+){0,2})-?((?:alpha|beta|rc)\d+)$`)
+var toolchainVersion = lazyregexp.New(`^(\d+(?:\.\d+){0,2})-?((?:alpha|beta|rc)\d+)$`)
 
 // parseSemver reads a version of a Go module, of Go, or of the kernel, by Semantic
 // Versioning 2.0 as far as it goes: parts that are missing are 0.

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"strings"
+	"sync"
 	"text/template"
 )
 
@@ -93,7 +94,10 @@ func (m Machine) check() error {
 //go:embed machine.ovf.tmpl
 var ovfText string
 
-var ovf = template.Must(template.New("ovf").Funcs(template.FuncMap{"xml": escape}).Parse(ovfText))
+// ovf is parsed when it is first used: few who start graft make an OVA.
+var ovf = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("ovf").Funcs(template.FuncMap{"xml": escape}).Parse(ovfText))
+})
 
 // escape makes a text fit for XML, between tags and in attributes.
 func escape(s string) (string, error) {
@@ -105,7 +109,7 @@ func escape(s string) (string, error) {
 // describe is the OVF descriptor of a machine with a disk.
 func (m Machine) describe(d *disk) ([]byte, error) {
 	var b bytes.Buffer
-	err := ovf.Execute(&b, struct {
+	err := ovf().Execute(&b, struct {
 		Machine
 		Disk *disk
 	}{m, d})
