@@ -13,6 +13,7 @@ import (
 
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/spf13/cobra"
 )
@@ -146,7 +147,8 @@ func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*cat
 	all, err := catalog.Open(ctx, refs, o)
 	switch {
 	case errors.Is(err, catalog.ErrNoVersion):
-		return nil, withCode(exitInvalid, err, "--talos v1.12.0 says it", "or give the catalog a tag: --catalog "+refs[0]+":v1.12.0")
+		return nil, withCode(exitInvalid, err, slices.Concat(c.versions(ctx, refs[0]),
+			[]string{"--talos v1.12.0 says it", "or give the catalog a tag: --catalog " + refs[0] + ":v1.12.0"})...)
 	case err != nil:
 		return nil, inputError(err)
 	}
@@ -154,6 +156,22 @@ func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*cat
 		fmt.Fprintf(s.Err, "warning: %s\n", printable(p))
 	}
 	return all, nil
+}
+
+// lastVersions of a catalog are offered to those who name none.
+const lastVersions = 5
+
+// versions is a hint with those that a catalog has, none if its registry does
+// not say.
+func (c *catalogs) versions(ctx context.Context, ref string) []string {
+	tags, err := oci.Tags(ctx, ref, c.images())
+	tags = slices.DeleteFunc(tags, func(tag string) bool { _, err := catalog.Version(tag); return err != nil })
+	if err != nil || len(tags) == 0 {
+		return nil
+	}
+	order := func(tag string) extension.Version { v, _ := extension.ParseVersion(tag); return v } // it is one
+	slices.SortStableFunc(tags, func(a, b string) int { return order(b).Compare(order(a)) })
+	return []string{"the last that it has are " + strings.Join(tags[:min(len(tags), lastVersions)], ", ")}
 }
 
 // find is the one entry that a name means; it says if that has another name now.

@@ -137,6 +137,9 @@ func (v Version) String() string {
 	return fmt.Sprintf("v%d.%d.%d", v.Major, v.Minor, v.Patch)
 }
 
+// Compare is -1 if v is older than o, 0 if it is the same, 1 if it is newer.
+func (v Version) Compare(o Version) int { return v.semver().Compare(o.semver()) }
+
 func (v Version) semver() semver.Version {
 	return semver.Version{Major: v.Major, Minor: v.Minor, Patch: v.Patch}
 }

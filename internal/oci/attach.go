@@ -25,8 +25,6 @@ type writable interface {
 	// none, and returns nil to leave it. It may be called again if somebody else
 	// wrote at the same time.
 	rewrite(ctx context.Context, tag string, change func(old *v1.Descriptor) (*v1.Descriptor, error)) error
-	// name gives a tag to a manifest that is there.
-	name(ctx context.Context, tag string, d v1.Descriptor) error
 }
 
 var errReadOnly = errors.New("a tarball is only read: copy it into an OCI layout or a registry first")

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -29,41 +28,6 @@ func Exists(ctx context.Context, src string, opts Options) (Descriptor, bool, er
 // isAbsent says whether nothing has the name that was asked for.
 func isAbsent(err error) bool {
 	return hasStatus(err, http.StatusNotFound) || errors.Is(err, errNoSuchName) || errors.Is(err, fs.ErrNotExist)
-}
-
-// Tag gives another tag to what src names: in the same repository of a
-// registry, or in the same OCI layout, where tag may be a whole name.
-func Tag(ctx context.Context, src, tag string, opts PackOptions) error {
-	w, err := openWritable(ctx, src, opts)
-	if err != nil {
-		return fmt.Errorf("tagging %s: %w", src, err)
-	}
-	defer w.Close()
-	root, err := rootOf(ctx, w)
-	if err == nil {
-		err = w.name(ctx, tag, root)
-	}
-	if err != nil {
-		return fmt.Errorf("tagging %s as %s: %w", src, tag, w.explain(err))
-	}
-	return nil
-}
-
-func (r *registry) name(ctx context.Context, tag string, d v1.Descriptor) error {
-	if _, err := name.NewTag(r.ref.Context().Name()+":"+tag, name.StrictValidation); err != nil {
-		return err
-	}
-	_, err := r.putManifest(ctx, tag, d)
-	return err
-}
-
-func (l *layoutPlace) name(ctx context.Context, tag string, d v1.Descriptor) error {
-	n, err := parseImageName(tag)
-	if err != nil {
-		return err
-	}
-	d.Data = nil
-	return layoutDest{dir: l.path, name: n}.addToIndex(ctx, d)
 }
 
 // Tags lists the tags of a repository in a registry, sorted. There are none if
@@ -204,7 +168,3 @@ func (d Depot) Dest(full, short string) string {
 	}
 	return d.file + ":" + full
 }
-
-// Registry is the prefix of the images' names, "" if the depot is not in a
-// registry.
-func (d Depot) Registry() string { return d.registry }

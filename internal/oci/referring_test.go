@@ -302,11 +302,7 @@ func TestNames(t *testing.T) {
 	ctx := context.Background()
 	for name, src := range referringPlaces(t) {
 		t.Run(name, func(t *testing.T) {
-			d := must(Resolve(ctx, src, Options{}))(t)
-			if err := Tag(ctx, d.Ref, "two", PackOptions{}); err != nil {
-				t.Fatal(err)
-			}
-			if _, ok, err := Exists(ctx, strings.Replace(src, "me/hello:1", "two", 1), Options{}); name == "layout" && (!ok || err != nil) {
+			if _, ok, err := Exists(ctx, src, Options{}); !ok || err != nil {
 				t.Errorf("got %v %v", ok, err)
 			}
 			if _, ok, err := Exists(ctx, strings.Replace(src, ":1", ":3", 1), Options{}); ok || err != nil {
@@ -318,7 +314,7 @@ func TestNames(t *testing.T) {
 				return
 			}
 			repo := strings.TrimSuffix(src, ":1")
-			if tags := must(Tags(ctx, repo, Options{}))(t); !cmp.Equal(tags, []string{"1", "two"}) {
+			if tags := must(Tags(ctx, repo, Options{}))(t); !cmp.Equal(tags, []string{"1"}) {
 				t.Errorf("got %q", tags)
 			}
 			if tags := must(Tags(ctx, repo+"/none", Options{}))(t); tags != nil {

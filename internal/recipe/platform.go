@@ -3,7 +3,6 @@ package recipe
 import (
 	"fmt"
 	"runtime"
-	"slices"
 	"strings"
 )
 
@@ -14,10 +13,6 @@ type Platform struct {
 
 // String is the form that ParsePlatform reads: "linux/amd64".
 func (p Platform) String() string { return p.OS + "/" + p.Arch }
-
-// Dir is the directory that a result of several platforms has for this one:
-// "linux_amd64".
-func (p Platform) Dir() string { return p.OS + "_" + p.Arch }
 
 // platforms are all that recipes know, with the variables that follow them.
 var platforms = []struct {
@@ -46,23 +41,6 @@ func ParsePlatform(name string) (Platform, error) {
 		}
 	}
 	return Platform{}, fmt.Errorf("parsing platform %q: recipes know %s", name, strings.Join(PlatformNames(), " and "))
-}
-
-// ParsePlatforms reads a list of platforms with commas, and no spaces, between
-// them.
-func ParsePlatforms(list string) ([]Platform, error) {
-	var all []Platform
-	for name := range strings.SplitSeq(list, ",") {
-		p, err := ParsePlatform(name)
-		if err != nil {
-			return nil, err
-		}
-		if slices.Contains(all, p) {
-			return nil, fmt.Errorf("parsing platforms %q: %s is named twice", list, name)
-		}
-		all = append(all, p)
-	}
-	return all, nil
 }
 
 // HostPlatform is this machine's, or linux/amd64 if recipes do not know that.
