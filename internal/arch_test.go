@@ -26,7 +26,7 @@ var rows = []struct {
 	{[]string{
 		"format/squashfs", "format/cpio", "format/kmod", "format/deb", "format/jsonpath",
 		"format/gpt", "format/fat", "format/iso", "format/uki", "format/xfs", "format/grub", "format/meta",
-		"format/qcow2", "format/vhd", "format/vmdk", "format/compress",
+		"format/qcow2", "format/vhd", "format/vmdk", "format/compress", "format/sarif",
 	}, "formats know nothing of graft: they stay right when it changes"},
 	{[]string{"format/ova"}, "a format around a format"},
 	{[]string{"extension", "cache"}, "the words, and what was made before"},

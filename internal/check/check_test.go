@@ -17,6 +17,7 @@ import (
 
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/survey"
+	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -237,4 +238,11 @@ func (c *testCase) complete(t *testing.T, name string) *tree.Tree {
 		c.put(t, path.Join(name, extension.RootfsName, "usr/local/share", name), tree.File(0o644, []byte(name)))
 	}
 	return tr
+}
+
+func TestSARIF(t *testing.T) {
+	testkit.ValidSARIF(t, SARIF([]Finding{
+		{Rule: rules[0].Name, Severity: Error, Source: "docker://registry.example:5000/a b", Path: "rootfs/usr", Message: "m", Mend: "n"},
+		{Rule: rules[1].Name, Severity: Warning, Source: "./dir", Message: "m"},
+	}, "v1.0.0"))
 }
