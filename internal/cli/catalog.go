@@ -210,8 +210,7 @@ func catalogError(err error) error {
 // there is no name.
 func (c *catalogs) pinned(ctx context.Context, s Streams, sources []string) ([]string, error) {
 	return c.pinNames(ctx, s, sources, func(source string) bool {
-		_, err := os.Stat(source)
-		return err != nil && catalog.IsName(source) && c.beside(source)
+		return !oci.IsLocal(source) && catalog.IsName(source) && c.beside(source)
 	})
 }
 
