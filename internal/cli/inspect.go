@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -250,7 +251,7 @@ func layerRows(r *inspect.Initramfs) [][]string {
 func verifiedRows(r *inspect.Initramfs) [][]string {
 	rows := [][]string{{"IMAGE", "SIGNER", "ISSUER", "RULE"}}
 	for _, v := range r.Verified {
-		rows = append(rows, []string{v.Image, v.Signer, v.Issuer, v.Rule})
+		rows = append(rows, []string{v.Image, cmp.Or(v.Signer, "(not verified)"), v.Issuer, v.Rule})
 	}
 	return someRows(rows)
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -68,10 +69,7 @@ func (g *gate) admit(ctx context.Context, source string) (digest string, err err
 		return "", inputError(err)
 	}
 	if err != nil { // a directory, say: only a rule that skips it lets it in
-		d = oci.Descriptor{Ref: source}
-		if !strings.ContainsAny(source, ":/") {
-			d.Ref = "./" + source
-		}
+		d = oci.Descriptor{Ref: explicit(source)}
 	}
 	verified, refused := g.policy.Check(ctx, d.Ref, d)
 	switch {
@@ -85,6 +83,14 @@ func (g *gate) admit(ctx context.Context, source string) (digest string, err err
 		return "", withCode(exitInvalid, refused, "nothing of it was used; graft verify --policy "+g.file+" shows what vouches for an image")
 	}
 	return "", signError(refused)
+}
+
+// explicit is a source on this machine in a form that is no image's name.
+func explicit(source string) string {
+	if strings.HasPrefix(source, "/") || strings.HasPrefix(source, ".") || strings.Contains(source, ":") {
+		return source
+	}
+	return "./" + source
 }
 
 // pin is admit for those who go on with a name: it gives the one that names what
@@ -111,7 +117,7 @@ func (g *gate) record(verified []trust.Verified) {
 	for _, v := range verified {
 		one := extension.Verified{Image: v.Image, Rule: v.Rule, Signer: v.Signer, Issuer: v.Issuer}
 		if oci.IsLocal(v.Image) {
-			one.Image = v.Digest
+			one.Image = cmp.Or(v.Digest, "files without a digest")
 		}
 		if !slices.Contains(g.verified, one) {
 			g.verified = append(g.verified, one)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 
 	"github.com/graftlinux/graft/internal/oci"
@@ -168,14 +167,6 @@ func (s Signing) image(d oci.Descriptor) sign.Image {
 	}
 	return img
 }
-
-// local says whether a source is in a file or directory.
-func local(ref string) bool {
-	return slices.ContainsFunc(localForms, func(form string) bool { return strings.HasPrefix(ref, form) })
-}
-
-// localForms are what sources on this machine begin with.
-var localForms = []string{"oci:", "oci-archive:", "docker-archive:", "dir:", "tar:", "/", "./", "../"}
 
 // have says in which forms the signer has signed or said the same before.
 func (s Signing) have(ctx context.Context, d oci.Descriptor, predicateType string, same func(Verified) bool, opts oci.Options) (map[Form]bool, error) {

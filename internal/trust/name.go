@@ -1,16 +1,21 @@
 package trust
 
-import "strings"
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+)
 
 // Name is an image's name as rules match it: registry and repository, without
-// tag and digest, in the form that a registry's name has in full. The source of
-// a layout stays as it is, but for the digest.
+// tag and digest, in the form that a registry's name has in full. A source on
+// this machine has the form and the path that it was called by, but where links
+// and ".." lead: a rule for a directory is for what is in it.
 func Name(ref string) string {
 	ref = strings.TrimPrefix(ref, "docker://")
-	ref, _, _ = strings.Cut(ref, "@")
 	if local(ref) {
-		return ref
+		return place(ref)
 	}
+	ref, _, _ = strings.Cut(ref, "@")
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
 		ref = ref[:i]
 	}
@@ -27,6 +32,40 @@ func Name(ref string) string {
 		path = "library/" + path
 	}
 	return host + "/" + path
+}
+
+// localForms are what sources on this machine begin with.
+var localForms = []string{"oci:", "oci-archive:", "docker-archive:", "dir:", "tar:", "/", "./", "../"}
+
+// local says whether a source is in a file or directory.
+func local(ref string) bool {
+	return slices.ContainsFunc(localForms, func(form string) bool { return strings.HasPrefix(ref, form) })
+}
+
+// place is the name of a source on this machine: FORM:PATH[:NAME], or PATH.
+func place(ref string) string {
+	if i := strings.LastIndex(ref, "@sha256:"); i >= 0 {
+		ref = ref[:i]
+	}
+	form := ""
+	if i := strings.IndexByte(ref, ':'); i >= 0 && slices.Contains(localForms, ref[:i+1]) {
+		form, ref = ref[:i+1], ref[i+1:]
+	}
+	path, name := ref, ""
+	for end := len(ref); form != "" && end > 0; end = strings.LastIndexByte(ref[:end], ':') {
+		if real, err := filepath.EvalSymlinks(ref[:end]); err == nil {
+			path, name = real, ref[end:]
+			break
+		}
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	path = filepath.Clean(path)
+	if form == "" && !filepath.IsAbs(path) && !strings.HasPrefix(path, "..") {
+		path = "./" + path
+	}
+	return form + path + name
 }
 
 // match compares as Talos does: * is any number of any characters, the slash too,

@@ -146,8 +146,7 @@ func parsePolicy(data []byte) ([]rule, error) {
 }
 
 func parseDocument(doc *yaml.Node) (rules []rule, mine bool, err error) {
-	var head struct{ Kind string }
-	if doc.Decode(&head) != nil || head.Kind != policyKind {
+	if kindOf(doc) != policyKind {
 		return nil, false, nil // another document of a machine configuration
 	}
 	var d struct {
@@ -176,6 +175,20 @@ func parseDocument(doc *yaml.Node) (rules []rule, mine bool, err error) {
 		}
 	}
 	return d.Rules, true, nil
+}
+
+// kindOf is what a document says it is, "" if it does not. It is not decoded for
+// that: what is wrong with a policy is to be said, and not to make it something
+// else.
+func kindOf(doc *yaml.Node) string {
+	for _, m := range doc.Content {
+		for i := 0; i+1 < len(m.Content) && m.Kind == yaml.MappingNode; i += 2 {
+			if m.Content[i].Value == "kind" {
+				return m.Content[i+1].Value
+			}
+		}
+	}
+	return ""
 }
 
 func (u unknown) refuse() error {

@@ -113,6 +113,7 @@ func TestPolicyErrors(t *testing.T) {
 		"empty":           {"", "there is no document with kind: ImageVerificationConfig"},
 		"another kind":    {"kind: Other\n", "there is no document"},
 		"no YAML":         {"{", "yaml"},
+		"a key twice":     {policyHead + "  - image: a/b\n    skip: true\nrules: []\n", "already defined"},
 		"version":         {"apiVersion: v2\nkind: ImageVerificationConfig\n", `apiVersion "v2" is not v1alpha1`},
 		"unknown key":     {policyHead + "  - image: a/b\n    skip: true\n    allow: true\n", `rule 1 (a/b): line 6: "allow" is not known here`},
 		"unknown above":   {"apiVersion: v1alpha1\nkind: ImageVerificationConfig\nrule: []\n", `line 3: "rule" is not known`},
@@ -220,3 +221,39 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+// TestPlace: a rule for a directory is for what is in it, however one gets there.
+func TestPlace(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	for _, d := range []string{"good/x", "evil", "with:colon"} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("../evil", "good/link"); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"./good/x":                     "./good/x",
+		"./good/x/":                    "./good/x",
+		"./good/../evil":               "./evil",
+		"./good/link":                  "./evil",
+		"./none/../../x":               "../x",
+		"dir:good/link":                "dir:evil",
+		"oci:good/link:name:1":         "oci:evil:name:1",
+		"oci:good/link@sha256:" + hex:  "oci:evil",
+		"oci:with:colon:name":          "oci:with:colon:name",
+		"oci:" + dir + "/good/../evil": "oci:" + dir + "/evil",
+		dir + "/good/link":             dir + "/evil",
+	} {
+		if got := Name(ref); got != want {
+			t.Errorf("%s: got %s, want %s", ref, got, want)
+		}
+	}
+}
+
+var hex = strings.Repeat("0", 64)
