@@ -96,7 +96,9 @@ func TestAttachedDocuments(t *testing.T) {
 			if n := strings.Count(errs.String(), "\n"); n != 1 || !strings.Contains(errs.String(), "which refers to the image: it is neither SPDX") {
 				t.Errorf("got %s", &errs)
 			}
-			if got := imageVEX(&errs, bills); len(got) != 1 {
+			subjects := subjectsOf(bills)
+			ownVEX(&errs, bills, subjects)
+			if got := subjects[0].VEX; len(got) != 1 {
 				t.Errorf("got %d VEX documents, want 1", len(got))
 			}
 			if !slices.Contains(bills[0].identifiers, image) {

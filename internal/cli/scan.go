@@ -30,13 +30,16 @@ images in registries.
 
 An OpenVEX document says which of them are none, and why: one that is named with
 --vex, that an extension has in /usr/local/share/vex, or that is attached to its
-image. What was said last counts.
+image. What was said last counts. What an extension says counts for that extension
+only, never for the base or another one.
 
 Packages that the database cannot be asked about are counted, as they are not
 known to be clean; -v lists them. So are vulnerabilities that nobody rated: those
 count as being of every level.
 
-The exit code is 1 if there are findings of the level --fail-on or worse.
+The exit code is 1 if there are findings of the level --fail-on or worse. Else it is
+2 if the database has nothing of an ecosystem that was found, or if not one package
+could be looked for, unless --allow-unchecked says that this will do.
 
 ` + sourceHelp,
 		Example: `  graft scan registry.example/gvisor:20250505.0 --db osv
@@ -54,21 +57,22 @@ The exit code is 1 if there are findings of the level --fail-on or worse.
 		if err := printScan(s.Out, report, *format); err != nil {
 			return err
 		}
-		return scan.verdict(s.Err, report)
+		return scan.verdict(s.Err, args, report)
 	}
 	return cmd
 }
 
 // scanFlags say what is scanned with what.
 type scanFlags struct {
-	sources  sources
-	database string
-	vex      []string
-	imageVEX bool
-	severity level
-	failOn   level
-	debian   string
-	verbose  bool
+	sources        sources
+	database       string
+	vex            []string
+	imageVEX       bool
+	severity       level
+	failOn         level
+	allowUnchecked bool
+	debian         string
+	verbose        bool
 }
 
 // level is a flag for a level of severity; without one, it is that below all others.
@@ -94,6 +98,7 @@ func (f *scanFlags) flags(cmd *cobra.Command) {
 	flags.StringVar(&f.database, "db", "", "directory with an OSV database")
 	flags.StringArrayVar(&f.vex, "vex", nil, "OpenVEX document (can be repeated)")
 	flags.BoolVar(&f.imageVEX, "image-vex", true, "heed what extensions say of themselves in OpenVEX documents")
+	flags.BoolVar(&f.allowUnchecked, "allow-unchecked", false, "do not fail if the database has nothing of some of the packages")
 	flags.Var(&f.severity, "severity", "tell of findings of this level or worse only: "+strings.Join(vuln.Levels(), ", "))
 	flags.Var(&f.failOn, "fail-on", "exit with 1 only if there are findings of this level or worse")
 	flags.StringVar(&f.debian, "debian", "", "release of Debian, such as 12, of Debian packages that do not tell theirs")
@@ -135,14 +140,16 @@ func (f *scanFlags) run(ctx context.Context, s Streams, args []string) (_ *vuln.
 	if err := allKnown(bills); err != nil {
 		return nil, err
 	}
+	subjects := subjectsOf(bills)
 	if f.imageVEX {
-		o.VEX = append(imageVEX(s.Err, bills), o.VEX...)
+		ownVEX(s.Err, bills, subjects)
 	}
-	report, err := db.Scan(ctx, subjectsOf(bills), o)
+	report, err := db.Scan(ctx, subjects, o)
 	if err != nil {
 		return nil, err
 	}
 	tellDatabase(s.Err, report, time.Now())
+	tellUnread(s.Err, report)
 	report.Findings = slices.DeleteFunc(report.Findings, func(v vuln.Finding) bool { return !v.Severity.AtLeast(f.severity.Level) })
 	return report, nil
 }
@@ -172,10 +179,10 @@ func readVEX(name string) (*vuln.VEX, error) {
 	return vuln.ReadVEX(name, data)
 }
 
-// imageVEX reads the documents that extensions carry. One that cannot be read
-// suppresses nothing, and is told of.
-func imageVEX(w io.Writer, bills []bill) []*vuln.VEX {
-	var all []*vuln.VEX
+// ownVEX gives each subject the documents that it carries itself. One that cannot be
+// read suppresses nothing, and is told of.
+func ownVEX(w io.Writer, bills []bill, subjects []vuln.Subject) {
+	i := 0
 	for _, b := range bills {
 		for _, p := range b.parts {
 			for _, name := range slices.Sorted(maps.Keys(p.VEX)) {
@@ -184,14 +191,14 @@ func imageVEX(w io.Writer, bills []bill) []*vuln.VEX {
 					fmt.Fprintf(w, "graft: warning: %s\n", printable(err.Error()))
 					continue
 				}
-				all = append(all, v)
+				subjects[i].VEX = append(subjects[i].VEX, v)
 			}
+			i++
 		}
 	}
-	return all
 }
 
-// subjectsOf are the parts of sources with their packages.
+// subjectsOf are the parts of sources with their packages: one for each, in order.
 func subjectsOf(bills []bill) []vuln.Subject {
 	var all []vuln.Subject
 	for _, b := range bills {
@@ -218,17 +225,31 @@ const oldDatabase = 14 * 24 * time.Hour
 
 func tellDatabase(w io.Writer, r *vuln.Report, now time.Time) {
 	d := r.Database
-	if now.Sub(d.Newest) > oldDatabase {
+	if d.Entries > 0 && now.Sub(d.Newest) > oldDatabase {
 		fmt.Fprintf(w, "graft: warning: the newest entry of the database is of %s: get a new copy\n", d.Newest.UTC().Format(time.DateOnly))
 	}
 	if d.Unreadable > 0 {
-		fmt.Fprintf(w, "graft: warning: %s of the database with versions that cannot be compared: left out\n", count(d.Unreadable, "range"))
+		fmt.Fprintf(w, "graft: warning: %s of the database cannot be read: taken as affected\n", count(d.Unreadable, "range"))
 	}
 	if r.Unused > 0 {
 		fmt.Fprintf(w, "%s about nothing that was found\n", count(r.Unused, "VEX statement"))
 	}
 	if n := len(r.Guessed); n > 0 {
 		fmt.Fprintf(w, "%s without the name of its source: looked for by its own\n", count(n, "Debian package"))
+	}
+}
+
+// tellUnread names the entries that count, though nobody can say whether they should.
+func tellUnread(w io.Writer, r *vuln.Report) {
+	told := map[string]bool{}
+	for _, f := range slices.Concat(r.Findings, r.Suppressed) {
+		for _, id := range f.Unread {
+			text := fmt.Sprintf("%s, %s %s: %s", id, f.Package, f.Version, f.Doubt())
+			if !told[text] {
+				told[text] = true
+				fmt.Fprintf(w, "graft: warning: %s\n", printable(text))
+			}
+		}
 	}
 }
 
@@ -270,9 +291,13 @@ func packageWords(f vuln.Finding) string {
 	return f.Package
 }
 
-// summaryWords are what a row has room for, with what VEX says of it.
+// summaryWords are what a row has room for, with what VEX says of it and whether it
+// is sure.
 func summaryWords(f vuln.Finding) string {
 	text := f.Summary
+	if doubt := f.Doubt(); doubt != "" {
+		text = doubt + ": " + text
+	}
 	if f.VEX != nil {
 		text = f.VEX.Reason() + ": " + text
 	}
@@ -283,8 +308,9 @@ func summaryWords(f vuln.Finding) string {
 	return text
 }
 
-// verdict sums up for people, and makes findings the command's error.
-func (f *scanFlags) verdict(w io.Writer, r *vuln.Report) error {
+// verdict sums up for people, and makes findings the command's error; without any, it
+// is what was not checked.
+func (f *scanFlags) verdict(w io.Writer, args []string, r *vuln.Report) error {
 	worst, unrated := 0, 0
 	for _, v := range r.Findings {
 		if v.Severity.AtLeast(f.failOn.Level) {
@@ -296,20 +322,55 @@ func (f *scanFlags) verdict(w io.Writer, r *vuln.Report) error {
 	}
 	fmt.Fprintf(w, "%s looked for: %s (%d unrated), %d suppressed\n", count(r.Packages, "package"), count(len(r.Findings), "finding"), unrated, len(r.Suppressed))
 	f.tellUnmatched(w, r)
+	if r.Packages+len(r.Unmatched) == 0 {
+		fmt.Fprintf(w, "graft: warning: nothing is known of what %s consists of\n", printable(strings.Join(args, ", ")))
+	}
 	if worst > 0 {
 		return errSaid
 	}
-	return nil
+	if f.allowUnchecked {
+		return nil
+	}
+	return f.unchecked(args, r)
+}
+
+// unchecked is the error of a scan that says too little to pass: a gate that lets
+// through what nobody looked at is none.
+func (f *scanFlags) unchecked(args []string, r *vuln.Report) error {
+	list := r.Unchecked()
+	if len(list) == 0 {
+		return nil
+	}
+	missing := map[string]bool{}
+	for _, u := range list {
+		if u.Ecosystem != "" {
+			missing[u.Ecosystem] = true
+		}
+	}
+	err := fmt.Errorf("scanning %s: not one package could be looked for", strings.Join(args, ", "))
+	if r.Packages > 0 {
+		err = fmt.Errorf("scanning %s: %s could not be looked for", strings.Join(args, ", "), count(len(list), "package"))
+	}
+	hints := []string{"--allow-unchecked accepts that"}
+	if len(missing) > 0 {
+		has := cmp.Or(strings.Join(slices.Sorted(maps.Keys(r.Database.Ecosystems)), ", "), "nothing that graft scans")
+		hint := fmt.Sprintf("the database %s has %s; wanted as well: %s", f.database, has, strings.Join(slices.Sorted(maps.Keys(missing)), ", "))
+		hints = append([]string{printable(hint)}, hints...)
+	}
+	return withCode(exitInvalid, err, hints...)
 }
 
 // tellUnmatched counts the packages that could not be looked for, by why.
 func (f *scanFlags) tellUnmatched(w io.Writer, r *vuln.Report) {
-	reasons := map[string]int{}
+	reasons, warning := map[string]int{}, map[string]string{}
 	for _, u := range r.Unmatched {
 		reasons[u.Reason]++
 	}
+	for _, u := range r.Unchecked() {
+		warning[u.Reason] = "graft: warning: "
+	}
 	for _, reason := range slices.Sorted(maps.Keys(reasons)) {
-		fmt.Fprintf(w, "%s not looked for: %s\n", count(reasons[reason], "package"), printable(reason))
+		fmt.Fprintf(w, "%s%s not looked for: %s\n", warning[reason], count(reasons[reason], "package"), printable(reason))
 		if reason == vuln.NoRelease {
 			fmt.Fprintln(w, "  hint: --debian 12 says it")
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // indexVersion changes when the index of the same database does.
-const indexVersion = "1"
+const indexVersion = "2"
 
 // Limits of a database. The export of all ecosystems has some 700000 entries in 3
 // GiB; the largest entry, of the kernel, has 4 MiB.

@@ -16,6 +16,9 @@ type target struct {
 	guessed bool   // the name of its source is not known
 }
 
+// ecosystem is that of the package with the release, as it is written in entries.
+func (t target) ecosystem() string { return strings.TrimSuffix(t.eco.name+":"+t.release, ":") }
+
 // Why a package cannot be looked for.
 const (
 	noPURL      = "it has no package URL"

@@ -225,8 +225,8 @@ func TestVEXLibrary(t *testing.T) {
 		for _, id := range append(ids, "CVE-3") {
 			for _, part := range []string{parts[0], parts[3], "pkg:golang/example.org/none@v1"} {
 				fmt.Fprintf(&questions, "%s\t%s\t%s\t%s\n", file, id, products[n%2*4], part)
-				e := exploitability{statementsOf([]*VEX{v})}
-				verdict := e.verdict(Finding{ID: id}, &wanted{Package: sbom.Package{PURL: part}}, Subject{Identifiers: []string{products[n%2*4]}})
+				e := exploitability{statementsOf(nil, []*VEX{v})}
+				verdict := e.verdict(Finding{ID: id}, &wanted{Package: sbom.Package{PURL: part}}, &Subject{Identifiers: []string{products[n%2*4]}})
 				if verdict == nil {
 					verdict = &Verdict{Status: "-"}
 				}

@@ -145,16 +145,65 @@ func TestReadVEX(t *testing.T) {
 	}
 }
 
+// TestOwnVEX: what a subject brings along is about its own packages, whatever product it
+// names, even if another subject has the same name.
+func TestOwnVEX(t *testing.T) {
+	no := func(s statementJSON) []*VEX {
+		s.Vulnerability, s.Status, s.Justification = "CVE-2026-1", NotAffected, present
+		return []*VEX{vexOf(t, "", s)}
+	}
+	hello, other := "asset: hello", "asset: other"
+	for _, c := range []struct {
+		name   string
+		vex    []*VEX // of other
+		more   []*VEX // of all
+		rename string // of other
+		want   []string
+		unused int
+	}{
+		{"the package", no(statementJSON{Product: lib}), nil, other, []string{hello}, 0},
+		{"the asset", no(statementJSON{Product: "asset"}), nil, other, []string{hello}, 0},
+		{"the package in the asset", no(statementJSON{Product: "asset", Part: lib}), nil, other, []string{hello}, 0},
+		{"the other's digest", no(statementJSON{Product: "sha256:aa"}), nil, other, []string{hello, other}, 1},
+		{"the package in the other", no(statementJSON{Product: "pkg:oci/hello", Part: lib}), nil, other, []string{hello, other}, 1},
+		{"under the other's name", no(statementJSON{Product: lib}), nil, hello, []string{hello}, 0},
+		{"whoever speaks for all is heeded", no(statementJSON{Product: lib}), no(statementJSON{Product: lib}), other, nil, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db, subjects := example(t)
+			subjects[1].Name, subjects[1].VEX = c.rename, c.vex
+			slices.Reverse(subjects) // who speaks is the first that has the package
+			r, err := db.Scan(t.Context(), subjects, Options{Debian: "12", VEX: c.more})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range r.Findings {
+				if f.ID == "CVE-2026-1" && f.Package == "example.org/Lib" {
+					got = append(got, f.In...)
+				}
+			}
+			slices.Sort(got)
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+			if r.Unused != c.unused {
+				t.Errorf("got %d statements without use, want %d", r.Unused, c.unused)
+			}
+		})
+	}
+}
+
 func FuzzReadVEX(f *testing.F) {
 	f.Add(vexJSON(f, "", statementJSON{Vulnerability: "CVE-2026-1", Product: lib, Part: "x", Status: NotAffected, Justification: present}))
 	f.Add([]byte(`{"@context":"https://openvex.dev/ns","statements":[{"vulnerability":"CVE-1","products":["pkg:oci/x"],"subcomponents":["pkg:golang/a"],"status":"fixed"}]}`))
-	w := &wanted{Package: purl("a", "1", "pkg:golang/a@1"), in: []Subject{{Name: "x", Identifiers: []string{"pkg:oci/x@1"}}}}
+	w := &wanted{Package: purl("a", "1", "pkg:golang/a@1"), in: []*Subject{{Name: "x", Identifiers: []string{"pkg:oci/x@1"}}}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		v, err := ReadVEX("fuzz", data)
 		if err != nil {
 			return
 		}
-		e := exploitability{statementsOf([]*VEX{v})}
+		e := exploitability{statementsOf(nil, []*VEX{v})}
 		for _, s := range v.statements {
 			e.judge(Finding{ID: s.names[0]}, w)
 		}

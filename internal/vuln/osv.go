@@ -62,6 +62,7 @@ type record struct {
 	Release  string     `json:"release,omitempty"`
 	Versions []string   `json:"versions,omitempty"` // those that no range has
 	Ranges   []span     `json:"ranges,omitempty"`
+	Unread   []span     `json:"unread,omitempty"` // ranges that could not be read, as wide as they may be
 
 	eco *ecosystem
 }
@@ -133,47 +134,62 @@ func (e *osvEntry) records() (list []record, unreadable int) {
 				r.Rating = own
 			}
 		}
-		var bad int
-		r.Ranges, bad = a.spans(eco)
-		unreadable += bad
+		r.Ranges, r.Unread = a.spans(eco)
+		unreadable += len(r.Unread)
 		r.Versions = a.others(eco, r.Ranges)
-		if len(r.Ranges)+len(r.Versions) > 0 {
+		if len(r.Ranges)+len(r.Unread)+len(r.Versions) > 0 {
 			list = append(list, r)
 		}
 	}
 	return list, unreadable
 }
 
-// spans are the ranges in the order of their versions. Those of commits are not for
-// packages.
-func (a *osvAffected) spans(eco *ecosystem) (list []span, unreadable int) {
+// spans are the ranges in the order of their versions, and what became of those that
+// cannot be read. Those of commits are not for packages.
+func (a *osvAffected) spans(eco *ecosystem) (list, unread []span) {
 	for _, r := range a.Ranges {
 		if r.Type == "GIT" {
 			continue
 		}
-		s, ok := newSpan(eco, r.Events)
-		if !ok {
-			unreadable++
+		s := newSpan(r.Events)
+		if s.readable(eco) {
+			list = append(list, s.sorted(eco))
 			continue
 		}
-		list = append(list, s)
+		unread = append(unread, s.widest(eco))
 	}
-	return list, unreadable
+	return list, unread
 }
 
-func newSpan(eco *ecosystem, events []map[string]string) (s span, ok bool) {
+func newSpan(events []map[string]string) (s span) {
 	for _, e := range events {
 		for _, kind := range eventKinds {
-			v, has := e[string(kind)]
-			switch {
-			case !has, kind == limit && v == "*":
-				continue
-			case !(event{kind, v}).first() && !eco.valid(v):
-				return nil, false
+			if v, ok := e[string(kind)]; ok && !(kind == limit && v == "*") {
+				s = append(s, event{kind, v})
 			}
-			s = append(s, event{kind, v})
 		}
 	}
+	return s
+}
+
+// readable says whether all versions can be compared, and there is a beginning, as the
+// schema demands.
+func (s span) readable(eco *ecosystem) bool {
+	return slices.ContainsFunc(s, event.begins) &&
+		!slices.ContainsFunc(s, func(e event) bool { return !e.first() && !eco.valid(e.Version) })
+}
+
+// widest is all that a range which cannot be read may have: everything from the first
+// version on in which the vulnerability was introduced, or else everything.
+func (s span) widest(eco *ecosystem) span {
+	begins := slices.DeleteFunc(slices.Clone(s), func(e event) bool { return !e.begins() })
+	if !begins.readable(eco) {
+		return span{{introduced, "0"}}
+	}
+	return begins.sorted(eco)[:1]
+}
+
+func (s span) sorted(eco *ecosystem) span {
 	slices.SortStableFunc(s, func(a, b event) int {
 		switch {
 		case a.first() && b.first():
@@ -185,8 +201,10 @@ func newSpan(eco *ecosystem, events []map[string]string) (s span, ok bool) {
 		}
 		return eco.compare(a.Version, b.Version)
 	})
-	return s, len(s) > 0
+	return s
 }
+
+func (e event) begins() bool { return e.Kind == introduced }
 
 // first says whether an event is before all versions.
 func (e event) first() bool { return e.Kind == introduced && e.Version == "0" }

@@ -10,7 +10,7 @@ import (
 )
 
 // SARIF is the report as a log that code hosts show. What VEX suppresses is in it
-// as suppressed. The version is graft's.
+// as suppressed; what was not checked is a warning. The version is graft's.
 func SARIF(r *Report, version string) sarif.Log {
 	var rules []sarif.Rule
 	var results []sarif.Result
@@ -24,7 +24,43 @@ func SARIF(r *Report, version string) sarif.Log {
 			results = append(results, f.result(in))
 		}
 	}
+	if unchecked := r.uncheckedResults(); len(unchecked) > 0 {
+		rules, results = append(rules, uncheckedRule), append(results, unchecked...)
+	}
 	return sarif.New("graft", version, rules, results)
+}
+
+// uncheckedRule is what a scan breaks that says too little.
+var uncheckedRule = sarif.Rule{
+	ID: "graft-unchecked", ShortDescription: sarif.Text{Text: "Packages that were not looked for"},
+	Help:    &sarif.Text{Text: "Nothing is known of their vulnerabilities. Scan with a database that has their ecosystem."},
+	Default: &sarif.Configuration{Level: sarif.Warning},
+}
+
+// uncheckedResults are one for each subject with packages that were not checked, and
+// each reason, in the order of the packages.
+func (r *Report) uncheckedResults() []sarif.Result {
+	type kind struct{ in, reason string }
+	var order []kind
+	counts := map[kind]int{}
+	for _, u := range r.Unchecked() {
+		k := kind{u.In, u.Reason}
+		if counts[k]++; counts[k] == 1 {
+			order = append(order, k)
+		}
+	}
+	var results []sarif.Result
+	for _, k := range order {
+		text := "1 package was not looked for"
+		if n := counts[k]; n > 1 {
+			text = fmt.Sprintf("%d packages were not looked for", n)
+		}
+		results = append(results, sarif.Result{
+			RuleID: uncheckedRule.ID, Level: sarif.Warning, Locations: []sarif.Location{sarif.At(k.in)},
+			Message: sarif.Text{Text: text + ": " + k.reason},
+		})
+	}
+	return results
 }
 
 func (f Finding) rule() sarif.Rule {
@@ -49,6 +85,9 @@ func (f Finding) result(in string) sarif.Result {
 	text := fmt.Sprintf("%s %s has %s", f.Package, f.Version, f.title())
 	if f.Fixed != "" {
 		text += "; fixed in " + f.Fixed
+	}
+	if doubt := f.Doubt(); doubt != "" {
+		text += "; " + doubt
 	}
 	at := sarif.At(in, sarif.Logical{Name: f.Package, FullyQualifiedName: f.PURL, Kind: "module"})
 	r := sarif.Result{RuleID: f.ID, Level: f.sarifLevel(), Message: sarif.Text{Text: text}, Locations: []sarif.Location{at}}

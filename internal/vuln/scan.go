@@ -15,7 +15,7 @@ import (
 func (db *DB) Scan(ctx context.Context, subjects []Subject, o Options) (*Report, error) {
 	s := scan{db: db, options: o, report: &Report{Findings: []Finding{}, Suppressed: []Finding{}, Unmatched: []Unmatched{}, Database: db.Info()}}
 	s.gather(subjects)
-	s.vex.statements = statementsOf(o.VEX)
+	s.vex.statements = statementsOf(subjects, o.VEX)
 	for _, key := range s.order {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -46,21 +46,24 @@ type scan struct {
 type wanted struct {
 	sbom.Package
 	target
-	in []Subject
+	in []*Subject
 }
 
 // gather brings the packages of subjects together, and tells those that cannot be
 // looked for.
 func (s *scan) gather(subjects []Subject) {
 	s.packages = map[string]*wanted{}
-	for _, subject := range subjects {
+	for i := range subjects {
+		subject := &subjects[i]
 		for _, p := range subject.Packages {
 			t, reason := identify(p, s.options.Debian)
-			if reason == "" {
-				reason = s.lacks(t)
+			var missing string
+			if reason == "" && s.lacks(t) {
+				missing = t.ecosystem()
+				reason = "the database has no entries for " + missing
 			}
 			if reason != "" {
-				s.report.Unmatched = append(s.report.Unmatched, Unmatched{strings.TrimSpace(p.Name + " " + p.Version), subject.Name, reason})
+				s.report.Unmatched = append(s.report.Unmatched, Unmatched{strings.TrimSpace(p.Name + " " + p.Version), subject.Name, reason, missing})
 				continue
 			}
 			key := strings.Join([]string{t.eco.name, t.release, t.name, t.version, p.Name, p.Version}, "\n")
@@ -72,22 +75,22 @@ func (s *scan) gather(subjects []Subject) {
 					s.report.Guessed = append(s.report.Guessed, strings.TrimSpace(p.Name+" "+p.Version))
 				}
 			}
-			if !slices.ContainsFunc(w.in, func(in Subject) bool { return in.Name == subject.Name }) {
+			if !slices.Contains(w.in, subject) { // two may have the same name
 				w.in = append(w.in, subject)
 			}
 		}
 	}
 }
 
-// lacks says why the database knows nothing of a whole ecosystem, "" if it does.
-func (s *scan) lacks(t target) string {
+// lacks says whether the database knows nothing of a whole ecosystem.
+func (s *scan) lacks(t target) bool {
 	for ecosystem := range s.report.Database.Ecosystems {
 		name, release, _ := strings.Cut(ecosystem, ":")
 		if name == t.eco.name && (release == "" || release == t.release) {
-			return ""
+			return false
 		}
 	}
-	return "the database has no entries for " + strings.TrimSuffix(t.eco.name+":"+t.release, ":")
+	return true
 }
 
 // look finds the vulnerabilities of a package.
@@ -101,8 +104,8 @@ func (s *scan) look(w *wanted) error {
 		if r.Release != "" && r.Release != w.release {
 			continue
 		}
-		if affected, fixed := r.affects(w.eco, w.version); affected {
-			hits = append(hits, hit{r, fixed})
+		if h, affected := r.affects(w.eco, w.version); affected {
+			hits = append(hits, h)
 		}
 	}
 	for _, group := range grouped(hits) {
@@ -112,20 +115,24 @@ func (s *scan) look(w *wanted) error {
 	return nil
 }
 
-// affects says whether a version is affected, and which one is not any more.
-func (r record) affects(eco *ecosystem, version string) (bool, string) {
-	for _, s := range r.Ranges {
-		if s.has(eco, version) {
-			return true, s.fixedAfter(eco, version)
-		}
+// affects says whether a version is affected, and which one is not any more. What can
+// be read counts before what cannot.
+func (r record) affects(eco *ecosystem, version string) (hit, bool) {
+	has := func(s span) bool { return s.has(eco, version) }
+	if i := slices.IndexFunc(r.Ranges, has); i >= 0 {
+		return hit{record: r, fixed: r.Ranges[i].fixedAfter(eco, version)}, true
 	}
-	return slices.Contains(r.Versions, version) || eco == goModules && slices.Contains(r.Versions, strings.TrimPrefix(version, "v")), ""
+	if slices.Contains(r.Versions, version) || eco == goModules && slices.Contains(r.Versions, strings.TrimPrefix(version, "v")) {
+		return hit{record: r}, true
+	}
+	return hit{record: r, unread: true}, slices.ContainsFunc(r.Unread, has)
 }
 
 // hit is a record that is about a package's version.
 type hit struct {
 	record
-	fixed string
+	fixed  string
+	unread bool // by a range that could not be read
 }
 
 // names are those of the one vulnerability that a record is about: its own, its
@@ -219,8 +226,11 @@ func finding(w *wanted, g group) Finding {
 		if h.fixed != "" && (f.Fixed == "" || w.eco.compare(h.fixed, f.Fixed) > 0) {
 			f.Fixed = h.fixed // until none of the entries has it
 		}
+		if h.unread {
+			f.Unread = append(f.Unread, h.ID)
+		}
 	}
-	f.Entries = slices.Compact(f.Entries)
+	f.Entries, f.Unread = slices.Compact(f.Entries), slices.Compact(f.Unread)
 	f.rate(records)
 	for _, in := range w.in {
 		f.In = append(f.In, in.Name)

@@ -110,7 +110,7 @@ func TestScan(t *testing.T) {
 // taken for clean.
 func TestRelease(t *testing.T) {
 	r := scanned(t, Options{})
-	want := Unmatched{"kmod 30+20221128-1", "asset: hello", NoRelease}
+	want := Unmatched{Package: "kmod 30+20221128-1", In: "asset: hello", Reason: NoRelease}
 	if !slices.Contains(r.Unmatched, want) {
 		t.Errorf("got %+v, want %+v in it", r.Unmatched, want)
 	}
@@ -135,6 +135,52 @@ func TestSARIF(t *testing.T) {
 	r := scanned(t, Options{Debian: "12", VEX: []*VEX{vexOf(t, "", statementJSON{Vulnerability: "CVE-2026-2", Product: "asset", Status: NotAffected, Justification: "vulnerable_code_not_present"})}})
 	golden(t, "report.sarif.json", SARIF(r, "v1"))
 	testkit.ValidSARIF(t, SARIF(r, "v1"))
+}
+
+// TestUnchecked: a scan is incomplete without the packages of ecosystems that the
+// database does not have, and if none was looked for at all.
+func TestUnchecked(t *testing.T) {
+	module, deb := purl("a", "v1.0.0", "pkg:golang/a@v1.0.0"), purl("b", "1", "pkg:deb/debian/b@1?distro=debian-12")
+	npm, versionless := purl("left-pad", "1", "pkg:npm/left-pad@1"), purl("c", "", "pkg:golang/c")
+	entryOf := func(ecosystem string) entry {
+		return newEntry("X-"+ecosystem, entry{"affected": []any{affects(ecosystem, "x", "introduced", "0")}})
+	}
+	for _, c := range []struct {
+		name     string
+		database []entry
+		packages []sbom.Package
+		want     []string // packages, with the ecosystem that is missing
+	}{
+		{"all there", []entry{entryOf("Go"), entryOf("Debian:12")}, []sbom.Package{module, deb}, nil},
+		{"another one only", []entry{entryOf("Debian:12")}, []sbom.Package{module}, []string{"a v1.0.0 Go"}},
+		{"misspelt", []entry{entryOf("go")}, []sbom.Package{module}, []string{"a v1.0.0 Go"}},
+		{"some", []entry{entryOf("Go")}, []sbom.Package{module, deb, npm}, []string{"b 1 Debian:12"}},
+		{"another release", []entry{entryOf("Go"), entryOf("Debian:11")}, []sbom.Package{module, deb}, []string{"b 1 Debian:12"}},
+		{"all releases", []entry{entryOf("Go"), entryOf("Debian")}, []sbom.Package{module, deb}, nil},
+		{"what nobody can look for", []entry{entryOf("Go")}, []sbom.Package{module, npm, versionless}, nil},
+		{"nothing else", []entry{entryOf("Go")}, []sbom.Package{npm, versionless}, []string{"left-pad 1", "c"}},
+		{"no packages", []entry{entryOf("Go")}, nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := openDB(t, write(t, map[string][]byte{"all.zip": zipOf(t, c.database...)}))
+			r, err := db.Scan(t.Context(), []Subject{{Name: "asset: x", Packages: c.packages}}, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, u := range r.Unchecked() {
+				got = append(got, strings.TrimSpace(u.Package+" "+u.Ecosystem))
+			}
+			if d := cmp.Diff(c.want, got); d != "" {
+				t.Error(d)
+			}
+			log := SARIF(r, "v1")
+			testkit.ValidSARIF(t, log)
+			if warned := len(log.Runs[0].Results) > 0; warned != (len(c.want) > 0) {
+				t.Errorf("in SARIF: %+v", log.Runs[0].Results)
+			}
+		})
+	}
 }
 
 // TestGrouped: what shares a name is one vulnerability, even if only a third entry

@@ -1,6 +1,7 @@
 package vuln
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -19,7 +20,7 @@ type ecosystem struct {
 var (
 	goModules   = &ecosystem{"Go", compareSemver, validSemver}
 	debian      = &ecosystem{"Debian", compareDebian, validDebian}
-	linuxKernel = &ecosystem{"Linux", compareSemver, validSemver}
+	linuxKernel = &ecosystem{"Linux", compareKernel, validKernel}
 )
 
 // ecosystemOf finds the ecosystem of an entry, and the release in its name.
@@ -66,6 +67,30 @@ func compareSemver(a, b string) int {
 	v, _ := parseSemver(a)
 	w, _ := parseSemver(b)
 	return v.Compare(w)
+}
+
+// fourNumbers is a version of the kernel's stable series of 2.6: 2.6.32.9.
+var fourNumbers = lazyregexp.New(`^(2\.6\.\d+)\.(\d{1,9})$`)
+
+// parseKernel reads a version of the kernel, and its fourth number.
+func parseKernel(version string) (v semver.Version, fourth int, ok bool) {
+	if m := fourNumbers.FindStringSubmatch(version); m != nil {
+		version = m[1]
+		fourth, _ = strconv.Atoi(m[2]) // nine digits at most
+	}
+	v, ok = parseSemver(version)
+	return v, fourth, ok
+}
+
+func validKernel(version string) bool {
+	_, _, ok := parseKernel(version)
+	return ok
+}
+
+func compareKernel(a, b string) int {
+	v, x, _ := parseKernel(a)
+	w, y, _ := parseKernel(b)
+	return cmp.Or(v.Compare(w), cmp.Compare(x, y))
 }
 
 // debianVersion is one by deb-version(7): [epoch:]upstream[-revision].

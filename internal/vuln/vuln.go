@@ -69,13 +69,16 @@ type Subject struct {
 	// Identifiers are what OpenVEX documents may call it: package URLs, references
 	// of images, "sha256:" digests. Those of a boot asset are its parts' as well.
 	Identifiers []string
+	// VEX are the documents that it brings along. They are heeded for its own packages
+	// only, whatever products they name: nobody speaks for his neighbours.
+	VEX []*VEX
 }
 
 // Options are about one scan.
 type Options struct {
 	// Debian is the release, "12", of Debian packages that do not tell theirs.
 	Debian string
-	VEX    []*VEX
+	VEX    []*VEX // that are about all subjects
 }
 
 // Report is the outcome of a scan.
@@ -97,8 +100,9 @@ type DatabaseInfo struct {
 	Entries    int            `json:"entries"`    // of ecosystems that are known
 	Ecosystems map[string]int `json:"ecosystems"` // and of each
 	Newest     time.Time      `json:"newest"`     // when the last one was changed
-	// Unreadable counts ranges with versions that cannot be compared. They are left
-	// out.
+	// Unreadable counts ranges that cannot be read, as their versions cannot be compared
+	// or nothing says where they begin. All versions are taken to be in them, from the
+	// first that can be read as introduced on.
 	Unreadable int `json:"unreadableRanges,omitempty"`
 }
 
@@ -107,6 +111,25 @@ type Unmatched struct {
 	Package string `json:"package"` // name and version
 	In      string `json:"in"`
 	Reason  string `json:"reason"`
+	// Ecosystem is that of the package if it is the database that has nothing of it: one
+	// that has could be asked.
+	Ecosystem string `json:"missingEcosystem,omitempty"`
+}
+
+// Unchecked are the packages without which a scan says too little to be relied on:
+// those of ecosystems that the database does not have, and all of them if not a single
+// one was looked for.
+func (r *Report) Unchecked() []Unmatched {
+	if r.Packages == 0 {
+		return r.Unmatched
+	}
+	var list []Unmatched
+	for _, u := range r.Unmatched {
+		if u.Ecosystem != "" {
+			list = append(list, u)
+		}
+	}
+	return list
 }
 
 // Finding is a vulnerability of a package.
@@ -127,6 +150,18 @@ type Finding struct {
 	In       []string `json:"in"`               // the subjects that have the package
 	Fixed    string   `json:"fixed,omitempty"`  // the first version without it; "" if there is none
 	VEX      *Verdict `json:"vex,omitempty"`
+	// Unread are the entries with a range that could not be read: the version was taken
+	// to be in it.
+	Unread []string `json:"unreadRangesOf,omitempty"`
+}
+
+// Doubt is what a report says of a finding that rests on a range which could not be
+// read, "" of others.
+func (f Finding) Doubt() string {
+	if len(f.Unread) == 0 {
+		return ""
+	}
+	return "a range could not be read: taken as affected"
 }
 
 // compare puts the most severe first, then by name.
