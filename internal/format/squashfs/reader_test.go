@@ -77,6 +77,7 @@ func (o onlyReal) Open(name string) (fs.File, error) {
 }
 
 func TestLookup(t *testing.T) {
+	notUnderRace(t)
 	tree := wideTree(5000)
 	r := reader(t, image(t, Options{BlockSize: 4 << 10}, tree))
 	for _, e := range tree {

@@ -32,6 +32,7 @@ func treeFor(o Options) []entry {
 }
 
 func TestRoundTrip(t *testing.T) {
+	notUnderRace(t)
 	for name, o := range variants {
 		t.Run(name, func(t *testing.T) {
 			tree := treeFor(o)
@@ -44,6 +45,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestRoundTripOfWhatWasRead(t *testing.T) {
+	notUnderRace(t)
 	img := image(t, Options{}, sampleTree(maxBlockSize))
 	r := reader(t, img)
 	var out memory
@@ -122,6 +124,7 @@ func TestHolesTakeNoRoom(t *testing.T) {
 }
 
 func TestIncompressibleDataIsStored(t *testing.T) {
+	notUnderRace(t)
 	const n = 3 << 20
 	for _, o := range []Options{{}, {Compression: XZ}} {
 		img := image(t, o, []entry{file("noise", noise(n, 1))})
