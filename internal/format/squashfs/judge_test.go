@@ -215,12 +215,3 @@ func attachLoop(image string) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("configuring a loop device: %w", err)
 }
-
-// notUnderRace leaves out, with -short, what compares with judges for long: the
-// race detector makes it ten times as slow and finds nothing new in it.
-func notUnderRace(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("comparing with judges takes long; the full run does it")
-	}
-}
