@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 
@@ -127,6 +129,9 @@ func (m *mirroring) source(ctx context.Context, src string) error {
 // there.
 func (m *mirroring) layout(ctx context.Context, src string) error {
 	found, err := oci.Names(ctx, src, m.catalogs.images())
+	if errors.Is(err, fs.ErrNotExist) {
+		return withCode(exitIO, err)
+	}
 	if err != nil {
 		return inputError(err)
 	}

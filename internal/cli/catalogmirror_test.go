@@ -107,7 +107,9 @@ func TestCatalogMirrorErrors(t *testing.T) {
 		{[]string{host + "/ext/gvisor:1", filepath.Join(dir, "x")}, exitInvalid, "image-digests"},
 		{[]string{host + "/ext/extensions", filepath.Join(dir, "x")}, exitInvalid, "--talos"},
 		{[]string{host + "/ext/none:v1", filepath.Join(dir, "x")}, exitDependency, "NAME_UNKNOWN"},
-		{[]string{"./none", filepath.Join(dir, "x")}, exitInvalid, "no such file"},
+		{[]string{"./none", filepath.Join(dir, "x")}, exitIO, "no such file"},
+		{[]string{"nothere.tar", filepath.Join(dir, "x")}, exitIO, "no such file"},
+		{[]string{"http://user:topsecret@" + host + "/ext/extensions:v1.12.0", filepath.Join(dir, "x")}, exitInvalid, "no room for a user"},
 		{[]string{dir, filepath.Join(dir, "x")}, exitInvalid, "no OCI layout"},
 		{[]string{"--platform", "linux/riscv64", host + "/ext/extensions:v1.12.0", filepath.Join(dir, "x")}, exitInvalid, "no image for linux/riscv64"},
 		{[]string{"--platform", "linux/amd64", host + "/ext/extensions:v1.12.0", host + "/new"}, exitInvalid, "copy all platforms"},
@@ -117,4 +119,17 @@ func TestCatalogMirrorErrors(t *testing.T) {
 			t.Errorf("%q: got code %d, want %d:\n%s", tt.args, code, tt.code, conversation)
 		}
 	}
+}
+
+// TestCatalogMirrorBack says what a mirror of one platform lacks, and how to copy
+// what it has.
+func TestCatalogMirrorBack(t *testing.T) {
+	host, _ := released(t)
+	part := filepath.Join(t.TempDir(), "part")
+	mirrored(t, "--platform", "linux/amd64", host+"/ext/extensions:v1.12.0", part)
+	code, _, conversation := runCatalog(t, "mirror", part, host+"/back")
+	if code != exitInvalid || !strings.Contains(conversation, "lacks linux/arm64") || !strings.Contains(conversation, "hint: --platform linux/amd64") {
+		t.Errorf("got code %d: %s", code, conversation)
+	}
+	mirrored(t, "--platform", "linux/amd64", part, filepath.Join(t.TempDir(), "again"))
 }

@@ -314,7 +314,7 @@ func readInput(stdin io.Reader, file string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// keyValues reads KEY=VALUE pairs of a flag.
+// keyValues reads KEY=VALUE pairs of a flag, each KEY once.
 func keyValues(flag string, pairs []string) (map[string]string, error) {
 	if len(pairs) == 0 {
 		return nil, nil
@@ -324,6 +324,9 @@ func keyValues(flag string, pairs []string) (map[string]string, error) {
 		key, value, ok := strings.Cut(p, "=")
 		if !ok || key == "" {
 			return nil, fmt.Errorf("%s %q is not KEY=VALUE", flag, p)
+		}
+		if before, twice := m[key]; twice {
+			return nil, fmt.Errorf("%s %s is given twice, as %q and %q", flag, key, before, value)
 		}
 		m[key] = value
 	}

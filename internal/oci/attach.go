@@ -54,12 +54,12 @@ func openWritable(ctx context.Context, src string, opts PackOptions) (writable, 
 func Attach(ctx context.Context, subject string, a Artifact, opts PackOptions) (digest string, err error) {
 	w, err := openWritable(ctx, subject, opts)
 	if err != nil {
-		return "", fmt.Errorf("attaching to %s: %w", subject, err)
+		return "", fmt.Errorf("attaching to %s: %w", Redact(subject), err)
 	}
 	defer w.Close()
 	digest, err = attach(ctx, w, a)
 	if err != nil {
-		return "", fmt.Errorf("attaching to %s: %w", subject, w.explain(err))
+		return "", fmt.Errorf("attaching to %s: %w", Redact(subject), w.explain(err))
 	}
 	return digest, nil
 }

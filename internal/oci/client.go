@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -71,16 +73,26 @@ func (c *Client) repository(ctx context.Context, repo name.Repository, a access)
 	if a.from != nil {
 		key.more = a.from.Name()
 	}
-	s, key := c.signedIn(key)
-	s.once.Do(func() { s.repo, s.err = c.signIn(ctx, repo, a) })
-	if s.err != nil { // the next call tries again
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.repos[key] == s {
-			delete(c.repos, key)
+	for {
+		s, key := c.signedIn(key)
+		s.once.Do(func() { s.repo, s.err = c.signIn(ctx, repo, a) })
+		if s.err == nil {
+			return s.repo, nil
+		}
+		c.forget(key, s)
+		if ctx.Err() != nil || !isCanceled(s.err) { // else it was another call that was stopped
+			return nil, s.err
 		}
 	}
-	return s.repo, s.err
+}
+
+// forget lets the next call sign in again.
+func (c *Client) forget(key repositoryKey, s *signedIn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.repos[key] == s {
+		delete(c.repos, key)
+	}
 }
 
 // signedIn finds who signs in, or has. Who may push may pull.
@@ -112,7 +124,7 @@ func (c *Client) signIn(ctx context.Context, repo name.Repository, a access) (*r
 	if a.from != nil {
 		scopes = append(scopes, a.from.Scope(transport.PullScope))
 	}
-	t, err := transport.NewWithContext(ctx, repo.Registry, auth, retrying{c.base(a.insecure)}, scopes)
+	t, err := transport.NewWithContext(ctx, repo.Registry, auth, retrying{patient{c.base(a.insecure)}}, scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +151,8 @@ func (c *Client) base(insecure bool) *http.Transport {
 
 func newTransport(insecure bool) *http.Transport {
 	t := remote.DefaultTransport.(*http.Transport).Clone()
+	t.DialContext = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	t.TLSHandshakeTimeout = tlsTimeout
 	t.ResponseHeaderTimeout = headerTimeout
 	t.DisableCompression = true // blobs are what they are
 	if insecure {

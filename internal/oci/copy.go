@@ -189,7 +189,7 @@ func (c *copier) plan(ctx context.Context, routes []Route) ([]*cargo, error) {
 	for i, r := range routes {
 		g.Go(func() (err error) {
 			if cargos[i], err = c.load(gctx, r); err != nil {
-				return fmt.Errorf("copying %s: %w", r.From, err)
+				return fmt.Errorf("copying %s: %w", Redact(r.From), err)
 			}
 			return nil
 		})
@@ -201,7 +201,7 @@ func (c *copier) plan(ctx context.Context, routes []Route) ([]*cargo, error) {
 	for _, cargo := range cargos {
 		var err error
 		if cargo.to, err = c.target(ctx, cargo, archives); err != nil {
-			return nil, fmt.Errorf("copying %s to %s: %w", cargo.route.From, cargo.route.To, err)
+			return nil, fmt.Errorf("copying %s to %s: %w", cargo.route.From, Redact(cargo.route.To), err)
 		}
 	}
 	return cargos, nil

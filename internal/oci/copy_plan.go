@@ -10,19 +10,12 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 var (
 	errNoTag         = errors.New("the image has no name to take the tag from: give the destination a tag")
 	errDockerArchive = errors.New("a docker-archive cannot keep manifests as they are: copy to an oci-archive")
 )
-
-func group(ctx context.Context, limit int) (*errgroup.Group, context.Context) {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(limit)
-	return g, ctx
-}
 
 // load reads all manifests of an image and of what refers to it.
 func (c *copier) load(ctx context.Context, r Route) (*cargo, error) {
@@ -134,6 +127,9 @@ func (w *loading) parts(ctx context.Context, d v1.Descriptor, depth int) error {
 	if len(children) == 0 && len(m.Manifests) > 0 {
 		return fmt.Errorf("index %s has no image for %s", d.Digest, strings.Join(w.opts.Platforms, ", "))
 	}
+	if err := w.lacking(d.Digest, children); err != nil {
+		return err
+	}
 	for _, child := range children {
 		if !isManifestType(child) { // an index may list blobs, as build caches do
 			blobs = append(blobs, child)
@@ -220,7 +216,7 @@ func (w *loading) attached(ctx context.Context, subject v1.Hash, depth int) erro
 // lookFor asks for referrers and for cosign's tags, at once: a registry may be
 // far away.
 func (w *loading) lookFor(ctx context.Context, subject v1.Hash) (refer []v1.Descriptor, tagged []shipped, err error) {
-	g, gctx := errgroup.WithContext(ctx)
+	g, gctx := group(ctx, 1+len(cosignSuffixes))
 	g.Go(func() (err error) {
 		refer, err = w.from.referrers(gctx, subject, nil)
 		return err

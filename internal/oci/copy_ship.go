@@ -69,7 +69,7 @@ func (c *copier) tell(got Copied) {
 // failed says which image an error is about. Errors of its source know already
 // which registry they are from, see openChecked.
 func (c *cargo) failed(err error) error {
-	return fmt.Errorf("copying %s to %s: %w", c.route.From, c.route.To, c.to.explain(err))
+	return fmt.Errorf("copying %s to %s: %w", c.route.From, Redact(c.route.To), c.to.explain(err))
 }
 
 // ship copies what was planned. Files come first: they are written as a whole.

@@ -3,16 +3,19 @@ package oci
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/graftlinux/graft/internal/testkit"
 )
@@ -313,5 +316,58 @@ func TestCopyAll(t *testing.T) {
 		if !slices.IsSorted(order) || len(order) != 21 || !strings.Contains(order[20], "extensions") {
 			t.Errorf("got %q", order)
 		}
+	}
+}
+
+// tolerant takes indexes whose images it lacks, as some registries do.
+func tolerant() func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	var mu sync.Mutex
+	taken := map[string][]byte{}
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		mu.Lock()
+		defer mu.Unlock()
+		data := taken[r.URL.Path]
+		switch {
+		case r.Method == http.MethodPut && r.Header.Get("Content-Type") == string(types.OCIImageIndex):
+			taken[r.URL.Path], _ = io.ReadAll(r.Body)
+			w.WriteHeader(http.StatusCreated)
+		case data != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			w.Header().Set("Content-Type", string(types.OCIImageIndex))
+			w.Write(data)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	}
+}
+
+// TestCopySparse copies what a copy of one platform has left.
+func TestCopySparse(t *testing.T) {
+	dir := t.TempDir()
+	src, sparse := filepath.Join(dir, "src"), filepath.Join(dir, "sparse")
+	want := signedImage(t, src)
+	m, host := newMoody(t)
+	m.mood = tolerant()
+	for _, from := range []string{sparse, sparse + ".tar"} {
+		must(Copy(t.Context(), src, from, CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
+		_, err := Copy(t.Context(), from, host+"/x:1", CopyOptions{})
+		wantError(t, err, "mirrored with --platform", "lacks linux/arm64", "has linux/amd64")
+		got := must(Copy(t.Context(), from, host+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
+		if got.Digest != want.Digest {
+			t.Errorf("got %+v", got)
+		}
+		opened(t, host+"/x:1", Options{Platform: "linux/amd64"})
+		_, err = Copy(t.Context(), from, newTestRegistry(t)+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}})
+		wantError(t, err, "takes no index without all of its images")
+	}
+}
+
+// TestEmptyIndex wants the index of an empty layout to have a list.
+func TestEmptyIndex(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "l")
+	if err := (layoutDest{dir: dir}).begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if data := must(os.ReadFile(filepath.Join(dir, indexFile)))(t); !strings.Contains(string(data), `"manifests":[]`) {
+		t.Errorf("got %s", data)
 	}
 }

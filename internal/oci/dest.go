@@ -86,6 +86,9 @@ func parseImageName(s string) (imageName, error) {
 	if s == "" {
 		return imageName{}, nil
 	}
+	if err := refuseURL(s); err != nil {
+		return imageName{}, fmt.Errorf("the image's name: %w", err)
+	}
 	ref, err := name.ParseReference(s)
 	if err != nil {
 		return imageName{}, fmt.Errorf("the image's name %q: %w", s, err)

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// stallTimeout ends a connection on which nothing arrives.
-var stallTimeout = time.Minute
-
 // maxResumes is how often a download goes on after it broke.
 const maxResumes = 8
 
@@ -21,6 +18,7 @@ type download struct {
 	size    int64
 	offset  int64
 	resumes int
+	resumed int64 // offset when the last connection began
 
 	body   io.ReadCloser
 	cancel context.CancelFunc
@@ -39,7 +37,7 @@ func (d *download) connect() error {
 		cancel()
 		return err
 	}
-	d.body, d.cancel = body, cancel
+	d.body, d.cancel, d.resumed = body, cancel, d.offset
 	d.stall = time.AfterFunc(stallTimeout, cancel)
 	return nil
 }
@@ -63,18 +61,21 @@ func (d *download) Read(p []byte) (int, error) {
 	}
 }
 
-// resume connects again after an error. A registry that does not know ranges
-// ends the download with the error that it broke with.
+// resume connects again after an error. A registry that does not know ranges,
+// or stalls twice at the same byte, ends the download with the error that it
+// broke with.
 func (d *download) resume(cause error) error {
 	if d.ctx.Err() != nil {
 		return d.ctx.Err()
 	}
+	stuck := false
 	broken := fmt.Errorf("%w at byte %d of %d: %w", errBroken, d.offset, d.size, cause)
 	if errors.Is(cause, context.Canceled) { // not by the caller
 		broken = fmt.Errorf("%w at byte %d of %d", errStalled, d.offset, d.size)
+		stuck = d.resumes > 0 && d.offset == d.resumed
 	}
 	d.disconnect()
-	if d.resumes++; d.resumes > maxResumes {
+	if d.resumes++; stuck || d.resumes > maxResumes {
 		return broken
 	}
 	if err := sleep(d.ctx, pause(1)); err != nil {

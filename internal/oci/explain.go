@@ -39,6 +39,10 @@ func explain(ref name.Reference, err error) error {
 	if errors.As(err, &answer) {
 		return &RegistryError{host, err, statusHint(answer.StatusCode, ref)}
 	}
+	var bad damagedError
+	if errors.As(err, &bad) {
+		return &RegistryError{host, err, "what the registry sends is damaged or forged: have it repaired, or push the image again"}
+	}
 	var op net.Error
 	if hint := networkHint(err, ref); hint != "" || errors.As(err, &op) {
 		return &RegistryError{host, err, hint}
@@ -52,6 +56,9 @@ func statusHint(status int, ref name.Reference) string {
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Sprintf("log in with `docker login %[1]s` or `podman login %[1]s`, or check the name: many registries answer so for what they do not have", host)
 	case http.StatusNotFound:
+		if _, ok := ref.(name.Tag); ok && !hasTag(ref.String()) {
+			return fmt.Sprintf("no tag was given, and %s is the one that stands for none: check the name %s, or give the tag", ref.Identifier(), ref.Context().RepositoryStr())
+		}
 		return fmt.Sprintf("check the name %s and %s", ref.Context().RepositoryStr(), ref.Identifier())
 	case http.StatusTooManyRequests:
 		return fmt.Sprintf("log in with `docker login %s` for a higher limit, or try again later", host)
@@ -75,8 +82,10 @@ func networkHint(err error, ref name.Reference) string {
 		return "nothing listens there: is the registry running, and is the port right?"
 	case errors.As(err, &dns):
 		return fmt.Sprintf("check the name of the registry, %s, and the network", ref.Context().RegistryStr())
-	case errors.Is(err, errStalled), errors.Is(err, errBroken):
+	case errors.Is(err, errStalled), errors.Is(err, errBroken), errors.Is(err, errSlow):
 		return "try again later"
+	case isTimeout(err):
+		return "check the name of the registry and the network, or try again later"
 	}
 	return ""
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/graftlinux/graft/internal/tree"
 )
@@ -62,8 +61,7 @@ func (i *Image) readLayers(ctx context.Context) ([]uncompressed, error) {
 	descs := i.parts.manifest.Layers
 	layers := make([]uncompressed, len(descs))
 	p := newProgress(layersSize(descs), i.progress)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(maxParallel)
+	g, ctx := group(ctx, maxParallel)
 	for n := range descs {
 		g.Go(func() error {
 			var err error

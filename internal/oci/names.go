@@ -35,7 +35,7 @@ func isAbsent(err error) bool {
 func Tags(ctx context.Context, repository string, opts Options) ([]string, error) {
 	r, err := openRegistry(ctx, repository, transport.PullScope, opts)
 	if err != nil {
-		return nil, fmt.Errorf("listing the tags of %s: %w", repository, err)
+		return nil, fmt.Errorf("listing the tags of %s: %w", Redact(repository), err)
 	}
 	defer r.Close()
 	tags, err := r.tags(ctx)
@@ -146,11 +146,14 @@ func ParseDepot(dest string) (Depot, error) {
 	case archiveDest:
 		return Depot{file: string(formOCIArchive) + ":" + d.path}, nil
 	}
-	return Depot{}, fmt.Errorf("writing to %s: %w", dest, err)
+	return Depot{}, fmt.Errorf("writing to %s: %w", Redact(dest), err)
 }
 
 func registryDepot(prefix string) (Depot, error) {
 	prefix = strings.TrimSuffix(prefix, "/")
+	if err := refuseURL(prefix); err != nil {
+		return Depot{}, err
+	}
 	if hasTag(prefix) && strings.Contains(prefix, "/") || strings.Contains(prefix, "@") {
 		return Depot{}, fmt.Errorf("%s has a tag or a digest, and many images go there: name a registry and a path in it", prefix)
 	}

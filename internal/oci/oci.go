@@ -183,11 +183,11 @@ func Open(ctx context.Context, src string, opts Options) (*Image, error) {
 		}
 	}
 	if o.source, err = parseSource(src); err != nil {
-		return nil, fmt.Errorf("opening %s: %w", src, err)
+		return nil, fmt.Errorf("opening %s: %w", Redact(src), err)
 	}
 	img, err := o.open(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", src, errors.Join(err, o.spool.Close()))
+		return nil, fmt.Errorf("opening %s: %w", Redact(src), errors.Join(err, o.spool.Close()))
 	}
 	return img, nil
 }

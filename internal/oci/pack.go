@@ -98,7 +98,7 @@ type PlatformResult struct {
 func Pack(ctx context.Context, images []Packed, dest string, opts PackOptions) (Result, error) {
 	d, err := parseDest(dest, opts)
 	if err != nil {
-		return Result{}, fmt.Errorf("writing to %s: %w", dest, err)
+		return Result{}, fmt.Errorf("writing to %s: %w", Redact(dest), err)
 	}
 	b := newBuilder(opts)
 	defer b.spool.Close()
@@ -108,7 +108,7 @@ func Pack(ctx context.Context, images []Packed, dest string, opts PackOptions) (
 	}
 	res, err := d.write(ctx, art)
 	if err != nil {
-		return Result{}, fmt.Errorf("writing to %s: %w", dest, err)
+		return Result{}, fmt.Errorf("writing to %s: %w", Redact(dest), err)
 	}
 	res.Digest, res.Size, res.Platforms = art.root.Digest.String(), art.size(), b.platforms
 	return res, nil

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/errgroup"
 )
 
 // push is an image in a registry.
@@ -53,8 +52,7 @@ func (p push) write(ctx context.Context, a *artifact) (Result, error) {
 // what the tag is for: a reader never finds a part of an image.
 func (p push) upload(ctx context.Context, repo *repository, a *artifact) error {
 	sent := newProgress(a.size(), p.opts.Progress)
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(maxParallel)
+	g, gctx := group(ctx, maxParallel)
 	for _, b := range a.blobs {
 		g.Go(func() error { return repo.upload(gctx, b, sent) })
 	}

@@ -1,19 +1,16 @@
 package oci
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"golang.org/x/sync/errgroup"
 )
 
 // Descriptor is what a name points to: an image's manifest or an index, unread
@@ -32,7 +29,7 @@ type Descriptor struct {
 func Resolve(ctx context.Context, src string, opts Options) (Descriptor, error) {
 	d, err := resolve(ctx, src, opts)
 	if err != nil {
-		return d, fmt.Errorf("resolving %s: %w", src, err)
+		return d, fmt.Errorf("resolving %s: %w", Redact(src), err)
 	}
 	return d, nil
 }
@@ -124,12 +121,12 @@ type Blob struct {
 func Referrers(ctx context.Context, subject string, opts Options, types ...string) ([]Artifact, error) {
 	p, err := openPlace(ctx, subject, transport.PullScope, opts)
 	if err != nil {
-		return nil, fmt.Errorf("finding what refers to %s: %w", subject, err)
+		return nil, fmt.Errorf("finding what refers to %s: %w", Redact(subject), err)
 	}
 	defer p.Close()
 	found, err := readReferrers(ctx, p, opts, types)
 	if err != nil {
-		return nil, fmt.Errorf("finding what refers to %s: %w", subject, p.explain(err))
+		return nil, fmt.Errorf("finding what refers to %s: %w", Redact(subject), p.explain(err))
 	}
 	return found, nil
 }
@@ -147,8 +144,7 @@ func readReferrers(ctx context.Context, p place, opts Options, types []string) (
 		return nil, err
 	}
 	read := make([]*Artifact, len(descs))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(maxParallel)
+	g, gctx := group(ctx, maxParallel)
 	for i, d := range descs {
 		g.Go(func() (err error) {
 			read[i], err = readReferrer(gctx, p, opts, d, h)
@@ -228,12 +224,12 @@ func parseArtifact(raw []byte) (*Artifact, error) {
 func Tagged(ctx context.Context, subject, suffix string, opts Options) (*Artifact, error) {
 	p, err := openPlace(ctx, subject, transport.PullScope, opts)
 	if err != nil {
-		return nil, fmt.Errorf("looking for the .%s of %s: %w", bare(suffix), subject, err)
+		return nil, fmt.Errorf("looking for the .%s of %s: %w", bare(suffix), Redact(subject), err)
 	}
 	defer p.Close()
 	a, err := readTagged(ctx, p, suffix, opts)
 	if err != nil {
-		return nil, fmt.Errorf("looking for the .%s of %s: %w", bare(suffix), subject, p.explain(err))
+		return nil, fmt.Errorf("looking for the .%s of %s: %w", bare(suffix), Redact(subject), p.explain(err))
 	}
 	return a, nil
 }
@@ -307,14 +303,8 @@ func (b *Blob) read(ctx context.Context, s store) error {
 		return err
 	}
 	d := v1.Descriptor{Digest: h, Size: b.Size}
-	rc := io.NopCloser(bytes.NewReader(b.Data))
-	if b.Data == nil {
-		if rc, err = s.blob(ctx, d); err != nil {
-			return err
-		}
-	}
-	defer rc.Close()
-	data, err := readVerifiedUpTo(rc, d, MaxArtifactBlob)
+	d.Data = b.Data
+	data, err := readBlob(ctx, s, d, MaxArtifactBlob)
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,11 @@ import (
 	"net/netip"
 	"net/url"
 	"syscall"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
-
-// headerTimeout is how long a registry may think before it answers.
-const headerTimeout = 30 * time.Second
 
 // registry is the store of what a reference is in: a repository of a registry.
 type registry struct {
@@ -56,6 +52,9 @@ func openRegistry(ctx context.Context, s, scope string, opts Options) (*registry
 }
 
 func parseReference(s string, insecure bool) (name.Reference, error) {
+	if err := refuseURL(s); err != nil {
+		return nil, err
+	}
 	var opts []name.Option
 	if insecure {
 		opts = append(opts, name.Insecure)
@@ -67,8 +66,12 @@ func parseReference(s string, insecure bool) (name.Reference, error) {
 	return ref, nil
 }
 
-// isTemporary says whether the same request may succeed in a moment.
+// isTemporary says whether the same request may succeed in a moment. One that
+// took its time and failed has been made again already, see retrying.
 func isTemporary(err error) bool {
+	if isTimeout(err) {
+		return false
+	}
 	var t interface{ Temporary() bool }
 	if errors.As(err, &t) && t.Temporary() {
 		return true

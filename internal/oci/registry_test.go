@@ -189,14 +189,14 @@ var moods = []struct {
 			return
 		}
 		next.ServeHTTP(w, r)
-	}, []string{"more than the 4194304 bytes"}, ""},
+	}, []string{"more than the 4194304 bytes"}, "damaged or forged"},
 	{"endless blobs", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isBlob(r) {
 			endless(w)
 			return
 		}
 		next.ServeHTTP(w, r)
-	}, []string{"config", "longer than"}, ""},
+	}, []string{"config", "longer than"}, "damaged or forged"},
 	{"shorter blobs", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isBlob(r) {
 			w.Header().Set("Content-Length", "3")
@@ -204,13 +204,13 @@ var moods = []struct {
 			return
 		}
 		next.ServeHTTP(w, r)
-	}, []string{"config", "the registry has 3 bytes"}, ""},
+	}, []string{"config", "the registry has 3 bytes"}, "damaged or forged"},
 	{"another layer", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isBlob(r) {
 			w = &flipper{ResponseWriter: w}
 		}
 		next.ServeHTTP(w, r)
-	}, []string{"content has the digest"}, ""},
+	}, []string{"content has the digest"}, "damaged or forged"},
 	{"a web page", func(w http.ResponseWriter, r *http.Request, next http.Handler) { fmt.Fprint(w, "<html>Hello") }, []string{"no manifest"}, ""},
 	{"redirects for ever", func(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		if isManifest(r) {

@@ -39,7 +39,7 @@ func (r *repository) manifest(ctx context.Context, d v1.Descriptor) (io.ReadClos
 }
 
 func (r *repository) blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
-	return newDownload(ctx, d.Size, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
+	return newDownload(large(ctx), d.Size, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
 		header, status := http.Header{}, http.StatusOK
 		if offset > 0 {
 			header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
@@ -50,7 +50,7 @@ func (r *repository) blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, 
 			return nil, err
 		}
 		if n := resp.ContentLength; n >= 0 && n != d.Size-offset {
-			err := fmt.Errorf("the registry has %d bytes of it, its descriptor says %d", offset+n, d.Size)
+			err := damaged("the registry has %d bytes of it, its descriptor says %d", offset+n, d.Size)
 			return nil, errors.Join(err, resp.Body.Close())
 		}
 		return resp.Body, nil

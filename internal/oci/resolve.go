@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -206,15 +205,7 @@ func (r *resolver) load(ctx context.Context, d v1.Descriptor) (*parts, error) {
 
 func (r *resolver) loadConfig(ctx context.Context, p *parts) error {
 	d := p.manifest.Config
-	var rc io.ReadCloser = io.NopCloser(bytes.NewReader(d.Data))
-	if d.Data == nil {
-		var err error
-		if rc, err = r.store.blob(ctx, d); err != nil {
-			return err
-		}
-	}
-	defer rc.Close()
-	raw, err := readVerified(rc, d)
+	raw, err := readBlob(ctx, r.store, d, MaxManifest)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.Digest, err)
 	}

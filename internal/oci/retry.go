@@ -34,8 +34,14 @@ var busyCodes = []int{
 // registry wishes (RFC 9110, "Retry-After").
 type retrying struct{ next http.RoundTripper }
 
+// lastRetry is how long after the first attempt one that timed out is made
+// again: with the time that another one may take, a registry that is silent is
+// given up after a minute and a half.
+var lastRetry = 35 * time.Second
+
 // RoundTrip implements http.RoundTripper.
 func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
+	begun := time.Now()
 	for attempt := 1; ; attempt++ {
 		fresh, err := withBody(req)
 		if err != nil {
@@ -43,6 +49,9 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		resp, err := t.next.RoundTrip(fresh)
 		wait, ok := patience(resp, err, attempt)
+		if isTimeout(err) {
+			ok = attempt < attempts && time.Since(begun) < lastRetry
+		}
 		if !ok || fresh.Body != nil && req.GetBody == nil || req.Context().Err() != nil {
 			return resp, err
 		}
@@ -114,6 +123,7 @@ func withBody(req *http.Request) (*http.Request, error) {
 // discardAnswer reads what is short, so that its connection can be used again.
 func discardAnswer(resp *http.Response) {
 	if resp != nil {
+		defer time.AfterFunc(time.Second, func() { resp.Body.Close() }).Stop()
 		_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 		resp.Body.Close()
 	}

@@ -9,6 +9,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
+// damagedError says that something is not what vouches for it promised. Where
+// a registry sent it, that is the registry's error.
+type damagedError struct{ error }
+
+func damaged(format string, args ...any) error { return damagedError{fmt.Errorf(format, args...)} }
+
 // verifier reads a blob and knows at its end whether it is the one that its
 // descriptor promised. It never reads more than one byte beyond the size.
 type verifier struct {
@@ -41,7 +47,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	v.n += int64(n)
 	v.hash.Write(p[:n])
 	if v.n > v.desc.Size {
-		err = fmt.Errorf("it is longer than the %d bytes that its descriptor says", v.desc.Size)
+		err = damaged("it is longer than the %d bytes that its descriptor says", v.desc.Size)
 	}
 	v.err = err
 	return n, err
@@ -53,7 +59,7 @@ func (v *verifier) finish() error {
 		return err
 	}
 	if v.n != v.desc.Size {
-		return fmt.Errorf("it ends after %d of the %d bytes that its descriptor says", v.n, v.desc.Size)
+		return damaged("it ends after %d of the %d bytes that its descriptor says", v.n, v.desc.Size)
 	}
 	return sameDigest(v.hash, v.desc.Digest)
 }
@@ -78,7 +84,7 @@ func (c *checked) Read(p []byte) (int, error) {
 
 func sameDigest(h hash.Hash, want v1.Hash) error {
 	if got := fmt.Sprintf("%x", h.Sum(nil)); got != want.Hex {
-		return fmt.Errorf("its content has the digest %s:%s", want.Algorithm, got)
+		return damaged("its content has the digest %s:%s", want.Algorithm, got)
 	}
 	return nil
 }
@@ -110,7 +116,7 @@ func readVerifiedUpTo(r io.Reader, d v1.Descriptor, most int64) ([]byte, error) 
 func readLimited(r io.Reader) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxManifest+1))
 	if err == nil && len(data) > MaxManifest {
-		err = fmt.Errorf("more than the %d bytes that are allowed", MaxManifest)
+		err = damaged("more than the %d bytes that are allowed", MaxManifest)
 	}
 	return data, err
 }

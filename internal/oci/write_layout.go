@@ -102,6 +102,9 @@ func (d layoutDest) updateIndex(ctx context.Context, change func(*v1.IndexManife
 	if err := change(&index); err != nil {
 		return err
 	}
+	if index.Manifests == nil {
+		index.Manifests = []v1.Descriptor{} // null is no list
+	}
 	data, err := json.Marshal(index)
 	if err != nil {
 		return err

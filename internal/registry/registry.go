@@ -46,6 +46,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -115,6 +116,9 @@ func New(dir string, opts Options) (*Server, error) {
 	// A web page that a browser on this machine shows must not push or delete.
 	s.handle = http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.route))
 	if !opts.ReadOnly {
+		if err := st.writable(); err != nil {
+			return nil, fmt.Errorf("opening the registry to write to it: %w", err)
+		}
 		if _, err := st.expireUploads(time.Now().Add(-idleUpload), false); err != nil {
 			return nil, err
 		}

@@ -95,6 +95,20 @@ func (st *store) make() error {
 	return writeFile(st.path(formatFile), []byte(formatText))
 }
 
+// writable finds out whether files can be made where pushes make them.
+func (st *store) writable() error {
+	for _, sub := range []string{"blobs/sha256", "repositories", "uploads", "locks"} {
+		f, err := os.CreateTemp(st.path(sub), ".writable-*")
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (st *store) path(elem ...string) string {
 	return filepath.Join(st.dir, filepath.Join(elem...))
 }
