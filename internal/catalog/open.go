@@ -72,7 +72,7 @@ func Open(ctx context.Context, refs []string, o Options) (*Catalog, error) {
 
 // one opens one catalog.
 func (o *Options) one(ctx context.Context, ref string) (*Catalog, error) {
-	named, err := o.name(ref)
+	named, err := o.name(ctx, ref)
 	if err != nil {
 		return nil, fmt.Errorf("opening the catalog %s: %w", ref, err)
 	}
@@ -88,6 +88,9 @@ func (o *Options) one(ctx context.Context, ref string) (*Catalog, error) {
 	c, err := o.read(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("reading the catalog %s: %w", named, err)
+	}
+	if err := o.checkVersion(named, c.Talos); err != nil {
+		return nil, fmt.Errorf("opening the catalog %s: %w", named, err)
 	}
 	c.Ref, c.Pinned = named, []string{p.ref}
 	c.Talos = cmp.Or(c.Talos, talosOf(named))
@@ -105,9 +108,9 @@ func (o *Options) one(ctx context.Context, ref string) (*Catalog, error) {
 var ErrNoVersion = errors.New("which version of Talos Linux is it for?")
 
 // name is a reference with its tag, in the registry where it is to be found.
-func (o *Options) name(ref string) (string, error) {
+func (o *Options) name(ctx context.Context, ref string) (string, error) {
 	if oci.IsLocal(ref) {
-		return ref, nil
+		return o.choose(ctx, ref)
 	}
 	ref = strings.TrimPrefix(ref, "docker://")
 	repository, _, pinned := strings.Cut(ref, "@")
@@ -145,12 +148,43 @@ func talosOf(ref string) string {
 	return tag
 }
 
+// VersionError says that a catalog is for another version of Talos than the one
+// that was asked for.
+type VersionError struct{ Says, Wanted string }
+
+// Error implements error.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("its %s says that it is for Talos %s; wanted is %s", DetailsName, e.Says, e.Wanted)
+}
+
+// checkVersion compares what a catalog says with what was asked for: the tag may
+// be a wrong one, although the catalog is signed. Catalogs that graft did not
+// write say nothing, and nobody may have asked.
+func (o *Options) checkVersion(named, says string) error {
+	if says == "" {
+		return nil
+	}
+	for _, wanted := range []string{o.Talos, talosOf(named)} {
+		if wanted == "" {
+			continue
+		}
+		version, err := Version(wanted)
+		if err != nil {
+			return err
+		}
+		if is, err := Version(says); err != nil || is != version {
+			return &VersionError{says, version}
+		}
+	}
+	return nil
+}
+
 // schema changes when what is kept of a catalog in the cache changes.
 const schema = "1"
 
 // read reads a catalog that has been pinned, from the cache if it is there.
 func (o *Options) read(ctx context.Context, p pin) (*Catalog, error) {
-	if p.digest == "" {
+	if p.digest == "" || o.Cache == nil {
 		return o.pull(ctx, p.ref)
 	}
 	var c *Catalog

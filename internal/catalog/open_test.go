@@ -410,3 +410,111 @@ func BenchmarkOpen(b *testing.B) {
 		})
 	}
 }
+
+// TestOtherVersion refuses a catalog whose tag, or who asks, says another version
+// than the catalog does.
+func TestOtherVersion(t *testing.T) {
+	host, _ := newRegistry(t)
+	all, listings := large(t, 1)
+	tr := written(t, all, listings) // says v1.12.0
+	dir := t.TempDir()
+	for _, tag := range []string{"v1.12.0", "v1.13.0", "mine"} {
+		push(t, tr, host+"/me/extensions:"+tag)
+		push(t, tr, "oci:"+dir+":extensions:"+tag)
+	}
+	foreign := tree.New()
+	if err := foreign.Put(DigestsName, tree.File(0o644, formatDigests(all))); err != nil {
+		t.Fatal(err)
+	}
+	push(t, foreign, host+"/foreign/extensions:v1.13.0")
+	for _, test := range []struct {
+		ref, talos string
+		ok         bool
+	}{
+		{host + "/me/extensions", "1.12.0", true},
+		{host + "/me/extensions:v1.12.0", "", true},
+		{host + "/me/extensions:mine", "", true},
+		{host + "/me/extensions:mine", "v1.12.0", true},
+		{host + "/foreign/extensions", "v1.13.0", true},
+		{host + "/me/extensions", "v1.13.0", false},
+		{host + "/me/extensions:v1.13.0", "", false},
+		{host + "/me/extensions:mine", "v1.13.0", false},
+		{host + "/me/extensions:v1.13.0", "v1.12.0", false},
+		{"oci:" + dir + ":extensions:v1.13.0", "", false},
+		{"oci:" + dir + ":extensions:mine", "v1.13.0", false},
+		{"oci:" + dir + ":extensions:mine", "", true},
+	} {
+		o := options(t)
+		o.Talos = test.talos
+		for _, when := range []string{"first", "from the cache"} {
+			_, err := Open(t.Context(), []string{test.ref}, o)
+			var other *VersionError
+			if test.ok && err != nil || !test.ok && (!errors.As(err, &other) || other.Says != "v1.12.0" || other.Wanted != "v1.13.0") {
+				t.Errorf("%s for %q, %s: got %v", test.ref, test.talos, when, err)
+			}
+		}
+	}
+}
+
+// TestChoose finds the catalog among the images of a mirror.
+func TestChoose(t *testing.T) {
+	all, listings := large(t, 1)
+	mirror := func(dest string, named ...string) string {
+		for _, n := range named {
+			tr := written(t, all, listings)
+			if _, tag := cutTag(n); !isCatalogName(n) {
+				tr = tree.New() // another one for each
+				if err := tr.Put(n, tree.File(0o644, nil)); err != nil {
+					t.Fatal(err)
+				}
+			} else if talosOf(n) != "" {
+				var err error
+				if tr, err = Write(tag, all, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			push(t, tr, dest+":"+n)
+		}
+		return dest
+	}
+	dir := t.TempDir()
+	one := mirror("oci:"+dir+"/one", "ghcr.io/me/gvisor:1", "ghcr.io/me/extensions:v1.12.0", "ghcr.io/me/extensions-extra:v1.12.0")
+	two := mirror("oci:"+dir+"/two", "ghcr.io/me/gvisor:1", "ghcr.io/me/extensions:v1.12.0", "ghcr.io/me/extensions:v1.13.0")
+	tar := "oci-archive:" + dir + "/mirror.tar"
+	var routes []oci.Route
+	for _, n := range []string{"ghcr.io/me/gvisor:1", "ghcr.io/me/extensions:v1.12.0"} {
+		routes = append(routes, oci.Route{From: one + ":" + n, To: tar + ":" + n})
+	}
+	if err := oci.CopyAll(t.Context(), routes, oci.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	own := mirror("oci:"+dir+"/own", "ghcr.io/me/gvisor:1", "ghcr.io/me/extensions:mine")
+	none := mirror("oci:"+dir+"/none", "ghcr.io/me/gvisor:1", "ghcr.io/me/nebula:1")
+	for _, test := range []struct{ ref, talos, want, err string }{
+		{one, "", one + ":ghcr.io/me/extensions:v1.12.0", ""},
+		{dir + "/one", "1.12.0", one + ":ghcr.io/me/extensions:v1.12.0", ""},
+		{dir + "/mirror.tar", "v1.12.0", tar + ":ghcr.io/me/extensions:v1.12.0", ""},
+		{tar, "", tar + ":ghcr.io/me/extensions:v1.12.0", ""},
+		{two, "v1.13.0", two + ":ghcr.io/me/extensions:v1.13.0", ""},
+		{two + ":ghcr.io/me/extensions:v1.12.0", "", two + ":ghcr.io/me/extensions:v1.12.0", ""},
+		{own, "v1.12.0", own + ":ghcr.io/me/extensions:mine", ""},
+		{two, "", "", "it holds 2 catalogs: choose one, as in " + two + ":ghcr.io/me/extensions:v1.12.0; there is ghcr.io/me/extensions:v1.12.0, ghcr.io/me/extensions:v1.13.0"},
+		{one, "v1.13.0", "", "it holds 0 catalogs for Talos v1.13.0"},
+		{none, "v1.12.0", "", "it holds several images"},
+		{one, "new", "", "parsing Talos version"},
+	} {
+		o := options(t)
+		o.Talos = test.talos
+		c, err := Open(t.Context(), []string{test.ref}, o)
+		switch {
+		case test.err != "":
+			if err == nil || !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s for %q: got %v, want %s", test.ref, test.talos, err, test.err)
+			}
+		case err != nil:
+			t.Errorf("%s for %q: %v", test.ref, test.talos, err)
+		case c.Ref != test.want || len(c.Entries) != 1:
+			t.Errorf("%s for %q: got %s", test.ref, test.talos, c.Ref)
+		}
+	}
+}

@@ -236,6 +236,7 @@ func Legend() string {
 var legend = [][]string{
 	{"What it is", "Maintained with the project", "Maintained as time allows", "Maintained by its contributors", "On its way out: use something else"},
 	{"Does not build", "stops the release", "stops the release", "left out of the release", "left out of the release"},
-	{"Fails a check", "stops the release", "warning", "warning", "warning"},
+	{"Fails a check", "stops the release", "warning", "left out of the release", "left out of the release"},
+	{"Has another name in its manifest", "stops the release", "stops the release", "left out of the release", "left out of the release"},
 	{"Has no SBOM", "stops the release", "warning", "allowed", "allowed"},
 }

@@ -247,6 +247,14 @@ func (b *building) targets(set *recipe.Set, args []string) ([]string, error) {
 		_, err := set.Closure(names...)
 		return names, recipeError(err)
 	}
+	for _, tier := range b.tiers {
+		has := func(tier string) bool {
+			return slices.ContainsFunc(set.Packages, func(p *recipe.Package) bool { return p.Context["TIER"] == tier })
+		}
+		if err := knownTier(tier, has); err != nil {
+			return nil, err
+		}
+	}
 	for _, p := range set.Packages {
 		internal := p.Context["INTERNAL_PACKAGE"] != "" && p.Context["INTERNAL_PACKAGE"] != "false"
 		if !internal && (b.all || slices.Contains(b.tiers, p.Context["TIER"])) {
@@ -257,6 +265,14 @@ func (b *building) targets(set *recipe.Set, args []string) ([]string, error) {
 		return nil, withCode(exitInvalid, errors.New("no package is like that"), "graft eval -t PACKAGE '{{ .TIER }}' shows the tier of one")
 	}
 	return names, nil
+}
+
+// knownTier refuses a tier that is none of the usual ones and that nothing has.
+func knownTier(tier string, has func(string) bool) error {
+	if slices.Contains(publish.Tiers(), tier) || has(tier) {
+		return nil
+	}
+	return withCode(exitInvalid, fmt.Errorf("--tier %q: there is no such tier", tier), "there are "+strings.Join(publish.Tiers(), ", "))
 }
 
 // epoch is SOURCE_DATE_EPOCH: a build argument, as bldr takes it, or the

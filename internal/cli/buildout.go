@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,13 +140,10 @@ func (w *work) compare(ctx context.Context, what string, a, b *tree.Tree) (int, 
 // report prints what the rules found.
 func (w *work) report(o *outcome) error {
 	var findings []check.Finding
-	errs := 0
-	for _, b := range o.built {
-		errs += b.Errors()
-		for _, r := range b.Platforms {
-			findings = append(findings, r.Findings...)
-		}
+	for i := range o.built {
+		findings = append(findings, findingsOf(&o.built[i])...)
 	}
+	errs, _ := check.Worst(findings)
 	if err := printFindings(w.streams.Err, findings, "table"); err != nil {
 		return err
 	}
@@ -155,6 +153,28 @@ func (w *work) report(o *outcome) error {
 			"graft validate --rules explains each rule", "--force writes it nevertheless")
 	}
 	return nil
+}
+
+// findingsOf are the findings of a package: what all platforms have once, what only
+// some have with the platform.
+func findingsOf(b *build.Built) (all []check.Finding) {
+	platforms := map[check.Finding][]string{}
+	for _, r := range b.Platforms {
+		for _, f := range r.Findings {
+			if platforms[f] == nil {
+				all = append(all, f)
+			}
+			if name := r.Platform.String(); !slices.Contains(platforms[f], name) {
+				platforms[f] = append(platforms[f], name)
+			}
+		}
+	}
+	for i, f := range all {
+		if on := platforms[f]; len(on) < len(b.Platforms) {
+			all[i].Source += " for " + strings.Join(on, ", ")
+		}
+	}
+	return all
 }
 
 // write puts what was built where it belongs, and prints the answer.

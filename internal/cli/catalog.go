@@ -37,7 +37,7 @@ list shows all. readme and graph write the catalog's pages in a tree of recipes.
 const catalogHelp = `The catalog is that of Talos' own extensions, or the one that --catalog or
 GRAFT_CATALOG names: an image reference, an OCI layout, a tarball. Several are
 read as one: where two have the same image, that of the later one stays. --talos
-chooses the tag. What a tag points to is remembered for an hour (--refresh asks
+chooses the tag, and in a mirror (graft catalog mirror) the catalog. What a tag points to is remembered for an hour (--refresh asks
 again), except for registries on this machine and in private networks; a
 reference with a digest needs no network once it was read.`
 
@@ -149,6 +149,8 @@ func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*cat
 	case errors.Is(err, catalog.ErrNoVersion):
 		return nil, withCode(exitInvalid, err, slices.Concat(c.versions(ctx, refs[0]),
 			[]string{"--talos v1.12.0 says it", "or give the catalog a tag: --catalog " + refs[0] + ":v1.12.0"})...)
+	case errors.As(err, new(*catalog.VersionError)):
+		return nil, withCode(exitInvalid, err, "its tag is a wrong one, or --talos is: nothing of it was used")
 	case err != nil:
 		return nil, inputError(err)
 	}
@@ -172,6 +174,17 @@ func (c *catalogs) versions(ctx context.Context, ref string) []string {
 	order := func(tag string) extension.Version { v, _ := extension.ParseVersion(tag); return v } // it is one
 	slices.SortStableFunc(tags, func(a, b string) int { return order(b).Compare(order(a)) })
 	return []string{"the last that it has are " + strings.Join(tags[:min(len(tags), lastVersions)], ", ")}
+}
+
+// notEmpty refuses empty arguments, which variables that are not set become, and
+// then whatever more refuses.
+func notEmpty(more cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if i := slices.Index(args, ""); i >= 0 {
+			return usageError(fmt.Errorf("argument %d is empty: is a variable not set?", i+1))
+		}
+		return more(cmd, args)
+	}
 }
 
 // find is the one entry that a name means; it says if that has another name now.
@@ -267,7 +280,7 @@ func completeExtensions(c *catalogs) func(*cobra.Command, []string, string) ([]s
 		}
 		var names []string
 		for _, e := range all.Sorted() {
-			names = append(names, e.Name()+"\t"+e.Summary())
+			names = append(names, e.Name()+"\t"+printable(e.Summary()))
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}

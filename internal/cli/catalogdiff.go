@@ -26,7 +26,7 @@ which only that of Talos changed, as in those of kernel modules.
 The exit code is 0, differences or not; with --exit-code, 1 if there are any.`,
 		Example: `  graft catalog diff v1.11.0 v1.12.0
   graft catalog diff v1.12.0 oci:mirror:extensions:v1.12.0 --exit-code -o json`,
-		Args: cobra.ExactArgs(2),
+		Args: notEmpty(cobra.ExactArgs(2)),
 	}
 	c.sourceFlags(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 if there are differences")

@@ -35,6 +35,9 @@ the tier as the first word of descriptions, and have no categories.
 	format := formatFlag(cmd, "table", "wide", "json", "yaml")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		all, err := c.open(cmd.Context(), s)
+		if err == nil {
+			err = f.usage(all)
+		}
 		if err != nil {
 			return err
 		}
@@ -49,6 +52,16 @@ the tier as the first word of descriptions, and have no categories.
 
 // catalogFilter says which entries to list.
 type catalogFilter struct{ tier, category, search string }
+
+// usage refuses a tier that is none of the usual ones, nor one of the catalog's.
+func (f catalogFilter) usage(all *catalog.Catalog) error {
+	if f.tier == "" {
+		return nil
+	}
+	return knownTier(f.tier, func(tier string) bool {
+		return slices.ContainsFunc(all.Entries, func(e catalog.Entry) bool { return e.Tier() == tier })
+	})
+}
 
 func (f catalogFilter) matches(e catalog.Entry) bool {
 	if f.tier != "" && e.Tier() != f.tier {
@@ -148,17 +161,18 @@ func newCatalogFind(s Streams) *cobra.Command {
 		Use:   "find NAME...",
 		Short: "Print the pinned references of extensions",
 		Long: `Print the lines of a catalog's image-digests with the names, NAME:TAG@DIGEST
-each. The name of an extension prints its line alone. Other words are regular
-expressions, and print every line that matches, as grep would; with --regexp,
-names are, too. Renamed extensions are found by both of their names. The exit
-code is 1 if there is no such extension.
+each. A name, such as gvisor or siderolabs/gvisor, prints the line of that
+extension alone, and is an error if there is none. Renamed extensions are found
+by both of their names. Other words are regular expressions, and print every
+line that matches, as grep would; with --regexp, names are, too. The exit code
+is 1 if nothing matches an expression.
 
 ` + catalogHelp,
 		Example: `  graft catalog find gvisor --talos v1.12.0
   graft catalog find 'nvidia.*-lts' --talos v1.12.0
   graft image iso --base registry.example/imager:v1.12.0 \
     --extension $(graft catalog find gvisor --talos v1.12.0)`,
-		Args:              cobra.MinimumNArgs(1),
+		Args:              notEmpty(cobra.MinimumNArgs(1)),
 		ValidArgsFunction: completeExtensions(&c),
 	}
 	c.flags(cmd)
@@ -202,12 +216,11 @@ func findAll(s Streams, c *catalogs, all *catalog.Catalog, words []string, patte
 
 func findWord(s Streams, c *catalogs, all *catalog.Catalog, word string, pattern bool) (found []catalog.Entry, missing, err error) {
 	if !pattern && catalog.IsName(word) {
-		if named := all.Named(word); len(named) > 0 {
-			return named, nil, nil
+		e, err := c.find(s, all, word)
+		if err != nil {
+			return nil, notNamed(err), nil
 		}
-		if e, err := c.find(s, all, word); err == nil {
-			return []catalog.Entry{e}, nil, nil
-		}
+		return []catalog.Entry{e}, nil, nil
 	}
 	re, err := regexp.Compile(word)
 	if err != nil {
@@ -219,20 +232,16 @@ func findWord(s Streams, c *catalogs, all *catalog.Catalog, word string, pattern
 		}
 	}
 	if len(found) == 0 {
-		_, _, err := all.Resolve(word)
-		if err == nil { // a name that was to be no more than a pattern
-			err = &catalog.UnknownError{Name: word, Catalog: all.Ref}
-		}
-		missing = notFound(catalogError(err))
+		missing = withCode(exitUnknown, fmt.Errorf("no extension in the catalog %s matches %q", all.Ref, word), "graft catalog list shows all")
 	}
 	return found, missing, nil
 }
 
-// notFound is an error with the exit code of grep for no match.
-func notFound(err error) error {
+// notNamed adds the advice that is of use for find alone.
+func notNamed(err error) error {
 	var c *coded
 	if errors.As(err, &c) {
-		return withCode(exitUnknown, c.err, c.hints...)
+		return withCode(c.code, c.err, append(slices.Clone(c.hints), "--regexp takes the word as a pattern")...)
 	}
 	return err
 }

@@ -38,6 +38,7 @@ anywhere. The exit code is 1 if there is an overlap that no exception allows.
 		Example: `  graft catalog duplicates --talos v1.12.0 --exceptions hack/test/exceptions-amd64.yaml --platform linux/amd64
   graft catalog duplicates gvisor kata-containers --talos v1.12.0
   graft catalog duplicates ./my-extension registry.example/gvisor:20260905.0`,
+		Args:              notEmpty(cobra.ArbitraryArgs),
 		ValidArgsFunction: completeExtensions(&d.catalogs),
 	}
 	d.catalogs.flags(cmd)

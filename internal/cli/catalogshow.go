@@ -34,7 +34,7 @@ a tarball is named with its path, as ./gvisor.
 		Example: `  graft catalog show gvisor --talos v1.12.0
   graft catalog show siderolabs/nvidia-container-toolkit-lts --talos v1.12.0 --files
   graft catalog show registry.example/ext/gvisor:20260905.0 -o json`,
-		Args:              cobra.ExactArgs(1),
+		Args:              notEmpty(cobra.ExactArgs(1)),
 		ValidArgsFunction: completeExtensions(&c),
 	}
 	c.flags(cmd)

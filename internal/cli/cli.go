@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/graftlinux/graft/internal/build/sandbox"
@@ -70,8 +71,18 @@ func Run(ctx context.Context, args []string, s Streams) int {
 	if !running { // what cobra itself refuses: arguments, flags that exclude each other
 		err = usageError(err)
 	}
-	report(s.Err, cmd, err)
+	if interrupted(ctx, err) {
+		fmt.Fprintln(s.Err, "graft: interrupted; nothing was left half-written")
+		return exitInterrupted
+	}
+	report(s.Err, cmd, redacted{err, args})
 	return exitCode(err)
+}
+
+// interrupted says whether a person ended the command. That one part of it was
+// stopped for the sake of another is no reason to believe so.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx)))
 }
 
 func eachCommand(c *cobra.Command, fn func(*cobra.Command)) {
@@ -121,6 +132,7 @@ type coded struct {
 	err   error
 	code  int
 	hints []string
+	input bool // what was read is bad, not how it was asked for
 }
 
 func (e *coded) Error() string { return e.err.Error() }
@@ -146,10 +158,23 @@ func usageError(err error) error {
 // inputError says that an input is bad, unless the error is of another kind: a
 // registry's, the file system's, an interruption.
 func inputError(err error) error {
-	if err == nil || exitCode(err) != exitUnknown {
+	if err == nil || exitCode(err) != exitUnknown || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return withCode(exitInvalid, err)
+	var sparse *oci.SparseError
+	if errors.As(err, &sparse) {
+		return withCode(exitInvalid, err, sparseHints(sparse)...)
+	}
+	return &coded{err: err, code: exitInvalid, input: true}
+}
+
+// sparseHints are for a layout that lacks images of an index.
+func sparseHints(e *oci.SparseError) []string {
+	hints := []string{"mirror it again from where it is from, without --platform, to have all platforms"}
+	if len(e.Has) > 0 {
+		hints = append(hints, fmt.Sprintf("--platform %s copies what is there; many registries, that of graft among them, take no index that lacks images", strings.Join(e.Has, " --platform ")))
+	}
+	return hints
 }
 
 // fileErrors are what the file system says for itself, wherever it comes up.
@@ -164,8 +189,6 @@ func exitCode(err error) int {
 	var registry *oci.RegistryError
 	var pathError *fs.PathError
 	switch {
-	case errors.Is(err, context.Canceled):
-		return exitInterrupted
 	case errors.As(err, &c):
 		return c.code
 	case errors.As(err, &registry):
@@ -181,10 +204,6 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 	if errors.Is(err, errSaid) {
 		return
 	}
-	if errors.Is(err, context.Canceled) {
-		fmt.Fprintln(w, "graft: interrupted; nothing was left half-written")
-		return
-	}
 	fmt.Fprintf(w, "graft: %v\n", err)
 	var registry *oci.RegistryError
 	if errors.As(err, &registry) && registry.Hint != "" {
@@ -197,7 +216,30 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 	for _, h := range c.hints {
 		fmt.Fprintf(w, "  hint: %s\n", h)
 	}
-	if c.code == exitInvalid && len(c.hints) == 0 && cmd != nil {
+	if c.code == exitInvalid && !c.input && len(c.hints) == 0 && cmd != nil {
 		fmt.Fprintf(w, "  hint: %s --help shows how it is used\n", cmd.CommandPath())
 	}
+}
+
+// redacted is an error that does not repeat the users and passwords that stand
+// in references and URLs among the arguments.
+type redacted struct {
+	error
+	args []string
+}
+
+func (r redacted) Unwrap() error { return r.error }
+
+// Error implements error.
+func (r redacted) Error() string {
+	message := r.error.Error()
+	for _, arg := range r.args {
+		if _, value, ok := strings.Cut(arg, "="); ok && strings.HasPrefix(arg, "-") {
+			arg = value
+		}
+		if clean := oci.Redact(arg); clean != arg {
+			message = strings.ReplaceAll(message, arg, clean)
+		}
+	}
+	return message
 }

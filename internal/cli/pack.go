@@ -162,7 +162,7 @@ func sourceDateEpoch() (time.Time, error) {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > maxEpoch {
-		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %q, wanted are seconds since 1970", s)
+		return time.Time{}, withCode(exitInvalid, fmt.Errorf("SOURCE_DATE_EPOCH is %q, wanted are seconds since 1970", s), "unset it, or set it as in SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
 	}
 	return time.Unix(n, 0).UTC(), nil
 }

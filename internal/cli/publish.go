@@ -10,10 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/graftlinux/graft/internal/build"
+	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/publish"
+	"github.com/graftlinux/graft/internal/recipe"
 	"github.com/graftlinux/graft/internal/trust"
 )
 
@@ -34,13 +36,19 @@ What the tier of an extension promises is kept:
   contrib     it is left out if it does not build or pass the checks
   deprecated  the same
 
+Package, image and manifest have the same name; whoever has another one in the
+manifest is as one that does not build. Named packages, and those of --tier,
+join the catalog that is there: what else it lists stays, if it can be read
+and, where this release is signed, is signed by the same. Without them, and with
+--replace-catalog, the catalog is made anew, and what it lists no longer is named.
+
 SBOMs are in the images and refer to them in the registry. With a key or an
 identity, images and catalog are signed, and how each was made is attested
 (docs/provenance.md).
 
 What the registry has is not sent again, so a release that was interrupted is
-published by the same command. The answer on stdout are the lines of the catalog,
-and at last the reference of the catalog itself.`,
+published by the same command. The answer on stdout are the lines of the catalog
+for what was published, and at last the reference of the catalog itself.`,
 		Example: `  graft publish --registry ghcr.io/me --tag v1.12.0 --key cosign.key
   graft publish --registry localhost:5000/ext --tag v1.12.0 --dry-run
   graft publish gvisor nebula --registry ghcr.io/me --tag v1.12.0`,
@@ -58,6 +66,7 @@ type publishing struct {
 	registry string
 	tag      string
 	dryRun   bool
+	replace  bool
 }
 
 func (p *publishing) flags(cmd *cobra.Command) {
@@ -67,6 +76,7 @@ func (p *publishing) flags(cmd *cobra.Command) {
 	f.StringVar(&p.registry, "registry", "", "REGISTRY/NAMESPACE that names of images begin with (required)")
 	f.StringVar(&p.tag, "tag", "", "version of Talos that the catalog is for, such as v1.12.0 (required)")
 	f.BoolVar(&p.dryRun, "dry-run", false, "build and check, print the lines of the catalog, and send nothing")
+	f.BoolVar(&p.replace, "replace-catalog", false, "make the catalog anew: it lists what is published now, and nothing else")
 	p.signing.signerFlags(cmd)
 }
 
@@ -143,7 +153,8 @@ func (p *publishing) release(ctx context.Context, w *work) (err error) {
 	client := oci.NewClient()
 	defer client.Close()
 	err = publish.Run(ctx, extensions, publish.Options{
-		Registry: p.registry, Talos: p.tag, Signing: signer, ProvenanceType: build.ProvenanceType, DryRun: p.dryRun,
+		Registry: p.registry, Talos: p.tag, Signing: signer, ProvenanceType: build.ProvenanceType,
+		DryRun: p.dryRun, Update: !p.all && !p.replace, Verify: p.vouched(w),
 		Pack: oci.PackOptions{
 			Epoch: w.epoch, Compression: compression, Insecure: p.checks.sources.insecure,
 			SpoolDir: w.cache.TempDir(), Cache: w.cache, Client: client,
@@ -151,14 +162,36 @@ func (p *publishing) release(ctx context.Context, w *work) (err error) {
 		Report: r.report,
 	})
 	if err != nil {
-		return signError(err)
+		return keepError(signError(err))
 	}
 	return r.answer()
 }
 
-// signer is nil if nobody is to sign.
+// vouched is what the policy says of catalogs, nil without one.
+func (p *publishing) vouched(w *work) func(context.Context, string) error {
+	if g := w.checks.sources.gate; g != nil {
+		return g.vouched
+	}
+	return nil
+}
+
+// keepError says what to do about a catalog that cannot be kept. One that cannot
+// be asked for is another matter.
+func keepError(err error) error {
+	if !errors.As(err, new(*publish.KeepError)) || exitCode(err) == exitDependency {
+		return err
+	}
+	hints := []string{"nothing was published; --replace-catalog makes the catalog anew, without what it lists now"}
+	if errors.As(err, new(*trust.Refused)) {
+		hints = append(hints, "if all that it lists is yours, graft sign vouches for it")
+	}
+	return withCode(exitInvalid, err, hints...)
+}
+
+// signer is nil if nobody is to sign. A dry run has one, too: the catalog says
+// who signed.
 func (p *publishing) signer(ctx context.Context) (*trust.Signing, error) {
-	if p.signing.key == "" && p.signing.token == "" || p.dryRun {
+	if p.signing.key == "" && p.signing.token == "" {
 		return nil, nil
 	}
 	p.signing.rootFile = p.policy.rootFile
@@ -213,6 +246,8 @@ func (r *releasing) build(ctx context.Context) error {
 	for _, name := range r.work.targets {
 		tier := r.tier(name)
 		switch {
+		case name == publish.CatalogName:
+			return withCode(exitInvalid, fmt.Errorf("publishing %s: the catalog has that name", name), "nothing was built; give the package another name")
 		case !slices.Contains(publish.Tiers(), tier):
 			return withCode(exitInvalid, fmt.Errorf("publishing %s: its tier is %q, and there are %s", name, tier, strings.Join(publish.Tiers(), ", ")),
 				"TIER in the vars.yaml of its recipe says it")
@@ -224,7 +259,7 @@ func (r *releasing) build(ctx context.Context) error {
 	}
 	if len(must) > 0 {
 		if err := r.buildTargets(ctx, must); err != nil {
-			return err
+			return r.unbuilt(ctx, must, err)
 		}
 	}
 	for _, name := range may {
@@ -240,6 +275,45 @@ func (r *releasing) build(ctx context.Context) error {
 	return nil
 }
 
+// unbuilt says what broke, and that there is no release.
+func (r *releasing) unbuilt(ctx context.Context, must []string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	report(r.streams.Err, nil, err)
+	stop := noRelease(r.broken(must, err))
+	if code := exitCode(err); code != exitUnknown {
+		return withCode(code, stop, noReleaseHint)
+	}
+	return withCode(exitInvalid, stop, noReleaseHint)
+}
+
+// broken are the packages that a script which failed is of, or for. Other errors
+// may be of all.
+func (r *releasing) broken(names []string, err error) (stops []string) {
+	var exec *plan.ExecError
+	script := errors.As(err, &exec) && exec.Op.Package != ""
+	for _, name := range names {
+		needs, err := r.work.first.Closure(name)
+		concerned := slices.ContainsFunc(needs, func(p *recipe.Package) bool { return script && p.Name == exec.Op.Package })
+		if !script || err != nil || concerned {
+			stops = append(stops, r.fault(name, publish.NotBuilt))
+		}
+	}
+	return stops
+}
+
+// fault is what is wrong with a package, for people.
+func (r *releasing) fault(name string, what publish.Fault) string {
+	return fmt.Sprintf("%s (%s): %s", name, r.tier(name), what)
+}
+
+const noReleaseHint = "nothing was published; the tier of an extension promises more"
+
+func noRelease(stops []string) error {
+	return fmt.Errorf("there is no release: %s", strings.Join(stops, "; "))
+}
+
 func (r *releasing) buildTargets(ctx context.Context, names []string) error {
 	part := *r.work
 	part.targets = names
@@ -251,8 +325,10 @@ func (r *releasing) buildTargets(ctx context.Context, names []string) error {
 }
 
 func (r *releasing) leaveOut(name string, why publish.Fault) {
-	fmt.Fprintf(r.streams.Err, "left out: %s (%s): %s\n", name, r.tier(name), why)
-	r.leftOut = append(r.leftOut, name)
+	fmt.Fprintf(r.streams.Err, "left out: %s\n", r.fault(name, why))
+	if !slices.Contains(r.leftOut, name) {
+		r.leftOut = append(r.leftOut, name)
+	}
 }
 
 // judge prints what is wrong with what was built, and decides.
@@ -260,9 +336,7 @@ func (r *releasing) judge() error {
 	var findings []check.Finding
 	var stops []string
 	for _, c := range r.candidates() {
-		for _, p := range c.Platforms {
-			findings = append(findings, p.Findings...)
-		}
+		findings = append(findings, findingsOf(c.Built)...)
 	}
 	if err := printFindings(r.streams.Err, findings, "table"); err != nil {
 		return err
@@ -272,22 +346,25 @@ func (r *releasing) judge() error {
 		for _, fault := range faults(c.Built) {
 			switch publish.Judge(r.tier(c.Name), fault) {
 			case publish.StopsAll:
-				stops = append(stops, fmt.Sprintf("%s (%s): %s", c.Name, r.tier(c.Name), fault))
+				stops = append(stops, r.fault(c.Name, fault))
 			case publish.LeftOut:
 				r.leaveOut(c.Name, fault)
 			case publish.Warns:
-				fmt.Fprintf(r.streams.Err, "warning: %s (%s): %s\n", c.Name, r.tier(c.Name), fault)
+				fmt.Fprintf(r.streams.Err, "warning: %s\n", r.fault(c.Name, fault))
 			}
 		}
 	}
 	if len(stops) > 0 {
-		return withCode(exitInvalid, fmt.Errorf("there is no release: %s", strings.Join(stops, "; ")), "nothing was published; the tier of an extension promises more")
+		return withCode(exitInvalid, noRelease(stops), noReleaseHint)
 	}
 	return nil
 }
 
 // faults of what was built. What is no extension has none, and is refused later.
 func faults(b *build.Built) (all []publish.Fault) {
+	if b.Manifest != nil && b.Manifest.Metadata.Name != b.Name {
+		all = append(all, publish.Misnamed)
+	}
 	if b.Errors() > 0 {
 		all = append(all, publish.Refused)
 	}
@@ -346,6 +423,17 @@ func (r *releasing) report(p publish.Published) {
 		fmt.Fprintf(r.streams.Err, "; the tag was of %s before", p.Before)
 	}
 	fmt.Fprintln(r.streams.Err)
+	for _, names := range []struct {
+		what string
+		all  []string
+	}{{"still listed", p.Kept}, {"no longer listed", p.Gone}} {
+		if len(names.all) > 0 {
+			fmt.Fprintf(r.streams.Err, "%s: %s\n", names.what, printable(strings.Join(names.all, ", ")))
+		}
+	}
+	if p.Unread != nil {
+		fmt.Fprintf(r.streams.Err, "note: what the catalog listed before is not known: %s\n", printable(p.Unread.Error()))
+	}
 	r.published = append(r.published, p)
 }
 

@@ -29,3 +29,18 @@ func TestParseDiskSize(t *testing.T) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
+
+// TestPrintable keeps what changes the look of a line off the terminal.
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]string{
+		"gVisor, ein Kern für Behälter — 容器":                "gVisor, ein Kern für Behälter — 容器",
+		"a\x1b[31mb\r\n\tc\x7f\u009b":                       "a?[31mb???c??",
+		"a\u202etxt.exe\u202c":                              "a?txt.exe?", // right to left
+		"\u2066x\u2069\u200b\u200e\ufeff\u2028\u2029\u00ad": "?x???????",
+		"\U000e0041": "?", // a tag, which nobody sees
+	} {
+		if got := printable(s); got != want {
+			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/cache"
@@ -171,10 +172,11 @@ func printFindings(w io.Writer, findings []check.Finding, format string) error {
 	return t.flush()
 }
 
-// printable keeps control characters of hostile names off the terminal.
+// printable keeps control characters of hostile names off the terminal, and those
+// that are not seen but change what is: the order of letters, the end of a line.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return '?'
 		}
 		return r

@@ -60,7 +60,13 @@ type Options struct {
 	Signing *trust.Signing
 	// ProvenanceType is a URI.
 	ProvenanceType string
-	// DryRun computes digests, and asks and sends nothing.
+	// Update keeps what the catalog that is there lists beside the extensions;
+	// without it the catalog lists these alone. Whoever signs vouches for all that is
+	// listed: what is kept must be signed by the same, unless Verify says otherwise.
+	Update bool
+	// Verify, if not nil, says whether a catalog, NAME@DIGEST, may be kept.
+	Verify func(ctx context.Context, pinned string) error
+	// DryRun computes digests, and sends nothing.
 	DryRun bool
 	// Report is told of each image when it is there, the catalog last. Calls do
 	// not overlap.
@@ -77,6 +83,11 @@ type Published struct {
 	Before string
 	// Signed are the forms of signature that were added.
 	Signed []trust.Form
+	// Kept and Gone are names that the catalog had before, of a catalog: those that
+	// it still lists beside what was published, and those that it lists no longer.
+	Kept, Gone []string
+	// Unread says why Gone is not known, if it is not.
+	Unread error
 }
 
 // release is one call of Run.
@@ -95,6 +106,10 @@ func Run(ctx context.Context, extensions []Extension, o Options) error {
 		o.Report = func(Published) {}
 	}
 	r := &release{Options: o}
+	before, err := r.before(ctx)
+	if err != nil {
+		return err
+	}
 	entries := make([]catalog.Entry, len(extensions))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -109,7 +124,7 @@ func Run(ctx context.Context, extensions []Extension, o Options) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := r.catalog(ctx, extensions, entries); err != nil {
+	if err := r.catalog(ctx, extensions, entries, before); err != nil {
 		return fmt.Errorf("publishing the catalog: %w", err)
 	}
 	return nil
@@ -252,15 +267,19 @@ func SBOMs(t *tree.Tree) []string {
 // catalogPlatforms are those of bldr, whose catalogs are for all of them.
 var catalogPlatforms = []oci.Platform{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64"}}
 
-// catalog publishes the list of all that was published.
-func (r *release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry) error {
+// catalog publishes the list of all that was published, and of what is kept.
+func (r *release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry, before *listed) error {
 	var listings []catalog.Listing
 	for i, e := range extensions {
 		for _, img := range e.Images {
 			listings = append(listings, catalog.NewListing(entries[i].Line(), img.Platform.String(), img.Facts))
 		}
 	}
-	t, err := catalog.Write(r.Talos, entries, listings)
+	u := r.update(entries, before)
+	for _, e := range u.kept {
+		listings = append(listings, before.listings[e.Line()]...)
+	}
+	t, err := catalog.Write(r.Talos, u.all, listings)
 	if err != nil {
 		return err
 	}
@@ -269,6 +288,7 @@ func (r *release) catalog(ctx context.Context, extensions []Extension, entries [
 		packed = append(packed, oci.Packed{Platform: platform, Tree: t})
 	}
 	p, _, err := r.image(ctx, CatalogName, r.Talos, packed, nil)
+	p.Kept, p.Gone, p.Unread = names(u.kept), names(u.gone), before.unread
 	if err == nil && r.Signing != nil && !r.DryRun {
 		_, err = r.sign(ctx, &p)
 	}

@@ -78,25 +78,28 @@ func extensionNamed(t *testing.T, name, tier, content string) Extension {
 	return e
 }
 
-func keyed(t *testing.T) (*trust.Signing, *sign.PublicKey) {
-	t.Helper()
-	private, public, err := sign.GenerateKey([]byte("secret"))
+// newKey makes one key for all tests: that takes its time, by design.
+var newKey = sync.OnceValues(func() (*trust.Signing, error) {
+	password := []byte("secret")
+	private, _, err := sign.GenerateKey(password)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	key, err := sign.ParsePrivateKey(private, func() ([]byte, error) { return []byte("secret"), nil })
+	key, err := sign.ParsePrivateKey(private, func() ([]byte, error) { return password, nil })
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	signer, err := sign.WithKey(key, sign.Services{})
+	return &trust.Signing{Signer: signer, Form: trust.Both}, err
+})
+
+func keyed(t *testing.T) (*trust.Signing, *sign.PublicKey) {
+	t.Helper()
+	s, err := newKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	pub, err := sign.ParsePublicKey(public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &trust.Signing{Signer: signer, Form: trust.Both}, pub
+	return s, s.Signer.Rule().Key
 }
 
 // run publishes and returns what was reported, without the registry's address.
@@ -242,9 +245,27 @@ func TestTiers(t *testing.T) {
 		{"extra", NoSBOM, Warns}, {"extra", Refused, Warns}, {"extra", NotBuilt, StopsAll},
 		{"contrib", NoSBOM, Fits}, {"contrib", Refused, LeftOut}, {"contrib", NotBuilt, LeftOut},
 		{"deprecated", NotBuilt, LeftOut},
+		{"core", Misnamed, StopsAll}, {"extra", Misnamed, StopsAll}, {"contrib", Misnamed, LeftOut}, {"deprecated", Misnamed, LeftOut},
 	} {
 		if got := Judge(c.tier, c.fault); got != c.want {
 			t.Errorf("%s, %s: got %d, want %d", c.tier, c.fault, got, c.want)
+		}
+	}
+}
+
+// TestLegend: what a README says of the tiers is what a release does.
+func TestLegend(t *testing.T) {
+	says := map[Verdict]string{StopsAll: "stops the release", LeftOut: "left out of the release", Warns: "warning", Fits: "allowed"}
+	for _, row := range []struct {
+		title string
+		fault Fault
+	}{{"Does not build", NotBuilt}, {"Fails a check", Refused}, {"Has another name in its manifest", Misnamed}, {"Has no SBOM", NoSBOM}} {
+		want := "| " + row.title
+		for _, tier := range []string{"core", "extra", "contrib", "deprecated"} {
+			want += " | " + says[Judge(tier, row.fault)]
+		}
+		if !strings.Contains(catalog.Legend(), want+" |\n") {
+			t.Errorf("the legend lacks %q:\n%s", want, catalog.Legend())
 		}
 	}
 }

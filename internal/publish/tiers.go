@@ -23,6 +23,7 @@ type Fault string
 // The faults.
 const (
 	NotBuilt Fault = "it was not built"
+	Misnamed Fault = "its manifest has another name"
 	Refused  Fault = "the checks found errors"
 	NoSBOM   Fault = "it has no SBOM"
 )
@@ -33,10 +34,10 @@ const Contrib = "contrib"
 // verdicts say what each tier promises ("Official Extension Tiers"). What is not
 // here fits.
 var verdicts = map[string]map[Fault]Verdict{
-	"core":       {NotBuilt: StopsAll, Refused: StopsAll, NoSBOM: StopsAll},
-	"extra":      {NotBuilt: StopsAll, Refused: Warns, NoSBOM: Warns},
-	Contrib:      {NotBuilt: LeftOut, Refused: LeftOut},
-	"deprecated": {NotBuilt: LeftOut, Refused: LeftOut},
+	"core":       {NotBuilt: StopsAll, Misnamed: StopsAll, Refused: StopsAll, NoSBOM: StopsAll},
+	"extra":      {NotBuilt: StopsAll, Misnamed: StopsAll, Refused: Warns, NoSBOM: Warns},
+	Contrib:      {NotBuilt: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
+	"deprecated": {NotBuilt: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
 }
 
 // Tiers are their names, sorted.
