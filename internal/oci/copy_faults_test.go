@@ -130,7 +130,7 @@ func TestUploadMoods(t *testing.T) {
 			m, host := newMoody(t)
 			m.mood = tt.mood
 			_, err := Copy(t.Context(), src, host+"/copy:1", CopyOptions{})
-			m.mood = nil
+			m.feel(nil)
 			if tt.want != nil {
 				wantError(t, err, append(tt.want, "copying "+src+" to "+host)...)
 				wantHint(t, err, strings.ReplaceAll(tt.hint, "HOST", host))
@@ -208,7 +208,7 @@ func TestCopyInterrupted(t *testing.T) {
 	if names, err := Names(t.Context(), dest, Options{}); err != nil || len(names) != 0 {
 		t.Errorf("got %v %v, want a valid layout without images", names, err)
 	}
-	m.mood = nil
+	m.feel(nil)
 	got := must(Copy(t.Context(), src, dest, CopyOptions{}))(t)
 	if got.Missing == 0 {
 		t.Error("nothing was interrupted")

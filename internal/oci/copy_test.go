@@ -157,7 +157,7 @@ func TestCopyMounts(t *testing.T) {
 		if mounts != (sent.Load() == 0) || mounts != (mounted.Load() > 0) {
 			t.Errorf("mounts %v: got %d mounted and %d sent", mounts, mounted.Load(), sent.Load())
 		}
-		m.mood = nil
+		m.feel(nil)
 		wantSigned(t, host+"/other/hello:1", want)
 	}
 }

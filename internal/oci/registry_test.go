@@ -48,6 +48,13 @@ func (m *moody) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	mood(w, r, m.Handler)
 }
 
+// feel changes the mood of a server that may be at work.
+func (m *moody) feel(mood func(w http.ResponseWriter, r *http.Request, next http.Handler)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mood = mood
+}
+
 func newMoody(t testing.TB) (*moody, string) {
 	m := &moody{Handler: registrytest.New(registrytest.Logger(log.New(io.Discard, "", 0)))}
 	srv := httptest.NewServer(m)
@@ -395,7 +402,7 @@ func TestPushOrder(t *testing.T) {
 	_, err := Pack(t.Context(), images, host+"/x:v1", PackOptions{})
 	wantError(t, err, "403")
 	wantHint(t, err, "docker login "+host)
-	m.mood = nil
+	m.feel(nil)
 	if _, err := Open(t.Context(), host+"/x:v1", Options{}); err == nil {
 		t.Error("the tag is there")
 	}

@@ -198,6 +198,9 @@ func TestAppend(t *testing.T) {
 
 // Sizes around those at which the headers and the number of blocks change.
 func TestAppendSizes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	data := program(t, 1<<20+100)
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
@@ -339,6 +342,9 @@ func TestWriterErrors(t *testing.T) {
 
 // TestJudge lets the reference implementation read all kinds of frames at once.
 func TestJudge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	program := testkit.Judge(t, "zstd")
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
