@@ -1,5 +1,5 @@
-// Package ctxio ends reading with a context: what hashes or unpacks a large
-// file would otherwise go on after it was asked to stop.
+// Package ctxio ends reading and writing with a context: what hashes or packs a
+// large file would otherwise go on after it was asked to stop.
 package ctxio
 
 import (
@@ -21,4 +21,19 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	return r.r.Read(p)
+}
+
+// NewWriter is the same for writing.
+func NewWriter(ctx context.Context, w io.Writer) io.Writer { return &writer{ctx, w} }
+
+type writer struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if err := w.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return w.w.Write(p)
 }

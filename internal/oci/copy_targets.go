@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // registryTarget is a tag in a registry.
@@ -100,7 +102,7 @@ func openChecked(ctx context.Context, from place, d v1.Descriptor, count *counte
 	if err != nil {
 		return nil, sourceError{from.explain(err)}
 	}
-	v, err := newVerifier(count.reader(ctxReader{ctx, rc}), d)
+	v, err := newVerifier(count.reader(ctxio.NewReader(ctx, rc)), d)
 	if err != nil {
 		return nil, errors.Join(err, rc.Close())
 	}
@@ -229,7 +231,7 @@ func linkTemp(src, dst string) (string, error) {
 }
 
 func verifyFile(ctx context.Context, f *os.File, d v1.Descriptor, count *counter) error {
-	v, err := newVerifier(count.reader(ctxReader{ctx, f}), d)
+	v, err := newVerifier(count.reader(ctxio.NewReader(ctx, f)), d)
 	if err != nil {
 		return err
 	}

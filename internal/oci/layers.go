@@ -8,6 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -82,7 +83,7 @@ func (i *Image) readLayer(ctx context.Context, n int, p *progress) (uncompressed
 	if err != nil {
 		return uncompressed{}, err
 	}
-	v, err := newVerifier(p.reader(ctxReader{ctx, rc}), d)
+	v, err := newVerifier(p.reader(ctxio.NewReader(ctx, rc)), d)
 	if err != nil {
 		return uncompressed{}, errors.Join(err, rc.Close())
 	}

@@ -9,6 +9,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // Below is an image that a packed tree is put on: its layers stay as they are
@@ -72,7 +74,7 @@ func (i *Image) copyLayer(ctx context.Context, d v1.Descriptor, w io.Writer) err
 		return err
 	}
 	defer rc.Close()
-	v, err := newVerifier(ctxReader{ctx, rc}, d)
+	v, err := newVerifier(ctxio.NewReader(ctx, rc), d)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -322,7 +323,7 @@ func (b *builder) writeLayer(ctx context.Context, t *tree.Tree, f *os.File) (lay
 	if err != nil {
 		return layer{}, err
 	}
-	err = writeTar(ctxWriter{ctx, io.MultiWriter(z, plain)}, t, b.epoch())
+	err = writeTar(ctxio.NewWriter(ctx, io.MultiWriter(z, plain)), t, b.epoch())
 	if err := errors.Join(err, z.Close()); err != nil {
 		return layer{}, err
 	}

@@ -2,8 +2,9 @@ package oci
 
 import (
 	"errors"
-	"regexp"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
 var (
@@ -24,8 +25,8 @@ func refuseURL(ref string) error {
 }
 
 var (
-	digestEnd   = regexp.MustCompile(`@[a-z0-9]+([+._-][a-z0-9]+)*:[0-9A-Za-z]*$`)
-	localPrefix = regexp.MustCompile(`^(dir|tar|oci|oci-archive|docker-archive):`)
+	digestEnd   = lazyregexp.New(`@[a-z0-9]+([+._-][a-z0-9]+)*:[0-9A-Za-z]*$`)
+	localPrefix = lazyregexp.New(`^(dir|tar|oci|oci-archive|docker-archive):`)
 )
 
 // Redact takes out of a reference or URL the user and the password that it may

@@ -8,6 +8,8 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // spool holds files that belong to one image: unpacked layers, in files that
@@ -68,7 +70,7 @@ func (s *spool) fill(ctx context.Context, r io.Reader) (*os.File, int64, error) 
 	if err != nil {
 		return nil, 0, fmt.Errorf("making room in %s: %w", s.dir, cause(err))
 	}
-	n, err := copyTo(&bounded{f, &s.left}, ctxReader{ctx, r})
+	n, err := copyTo(&bounded{f, &s.left}, ctxio.NewReader(ctx, r))
 	return f, n, err
 }
 

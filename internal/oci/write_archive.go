@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // archiveDest is an image tarball as docker save writes it today: an OCI
@@ -22,7 +23,7 @@ type archiveDest struct {
 
 func (d archiveDest) write(ctx context.Context, a *artifact) (Result, error) {
 	err := atomicfile.Write(d.path, func(f *os.File) error {
-		tw := tar.NewWriter(ctxWriter{ctx, f})
+		tw := tar.NewWriter(ctxio.NewWriter(ctx, f))
 		if err := d.writeEntries(tw, a); err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // layoutVersion is the content of oci-layout.
@@ -151,7 +152,7 @@ func replaceEntry(entries []v1.Descriptor, e v1.Descriptor) []v1.Descriptor {
 
 func (d layoutDest) writeFile(ctx context.Context, name string, r io.Reader) error {
 	return atomicfile.Write(filepath.Join(d.dir, filepath.FromSlash(name)), func(f *os.File) error {
-		_, err := copyTo(f, ctxReader{ctx, r})
+		_, err := copyTo(f, ctxio.NewReader(ctx, r))
 		return err
 	})
 }

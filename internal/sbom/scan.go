@@ -16,6 +16,7 @@ import (
 	"github.com/spdx/tools-golang/spdx/v2/v2_3"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/graftlinux/graft/internal/ctxio"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -140,7 +141,7 @@ func (f *file) read(ctx context.Context) error {
 	}
 	defer r.Close()
 	h := sha1.New()
-	n, err := io.Copy(h, io.LimitReader(canceled{ctx, r}, f.entry.Size+1))
+	n, err := io.Copy(h, io.LimitReader(ctxio.NewReader(ctx, r), f.entry.Size+1))
 	if err == nil && n != f.entry.Size {
 		err = tree.ErrChanged
 	}
@@ -152,19 +153,6 @@ func (f *file) read(ctx context.Context) error {
 		return fmt.Errorf("reading %s: %w", f.entry.Path, err)
 	}
 	return nil
-}
-
-// canceled is a reader that ends with its context.
-type canceled struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c canceled) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // files adds the files, and to the extension the code that stands for all of them.
