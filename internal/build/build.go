@@ -207,10 +207,6 @@ func (c *Config) complete(ctx context.Context, j job, t *tree.Tree) (Result, err
 // sbomVersion is part of the cache's key. It changes with what sbom.Scan writes.
 const sbomVersion = "1"
 
-// sbomDir is where extensions carry what describes their parts, as those of
-// Talos do.
-const sbomDir = extension.RootfsName + "/usr/local/share/spdx"
-
 // addSBOM puts a document into the extension that lists what is in it: Go
 // modules, Debian packages.
 func (c *Config) addSBOM(ctx context.Context, j job, t *tree.Tree) error {
@@ -238,7 +234,7 @@ func (c *Config) addSBOM(ctx context.Context, j job, t *tree.Tree) error {
 	if err != nil {
 		return err
 	}
-	return t.Put(path.Join(sbomDir, j.name+"-contents.spdx.json"), tree.File(0o644, doc))
+	return t.Put(path.Join(extension.RootfsName, extension.SBOMDir, j.name+"-contents.spdx.json"), tree.File(0o644, doc))
 }
 
 func (c *Config) scanOptions(j job, t *tree.Tree) sbom.Options {

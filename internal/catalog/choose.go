@@ -46,7 +46,7 @@ func (o *Options) choose(ctx context.Context, ref string) (string, error) {
 
 // isCatalogName says whether an image is called as catalogs are by convention.
 func isCatalogName(name string) bool {
-	repository, tag := cutTag(name)
+	repository, tag := oci.CutTag(name)
 	return tag != "" && path.Base(repository) == path.Base(Default)
 }
 

@@ -153,7 +153,7 @@ func (d *Details) add(b Built) {
 
 // isSBOM says whether Talos takes a file for an SBOM of an extension.
 func isSBOM(onNode string) bool {
-	return strings.HasSuffix(onNode, ".spdx.json") && path.Dir(onNode) == "/usr/local/share/spdx"
+	return strings.HasSuffix(onNode, ".spdx.json") && path.Dir(onNode) == "/"+extension.SBOMDir
 }
 
 // serviceNames are those that the files say; a file that says none has its own.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/oci"
 )
 
 // Image is a line of image-digests: an image in a registry, pinned.
@@ -30,7 +32,7 @@ func ParseImage(line string) (Image, error) {
 	if !validDigest(digest) {
 		return Image{}, fmt.Errorf("%q is no digest of the form sha256:HEX with 64 hex digits in lower case", digest)
 	}
-	repository, tag := cutTag(named)
+	repository, tag := oci.CutTag(named)
 	if err := checkRepository(repository); err != nil {
 		return Image{}, err
 	}
@@ -38,14 +40,6 @@ func ParseImage(line string) (Image, error) {
 		return Image{}, fmt.Errorf("%q is no tag", tag)
 	}
 	return Image{Repository: repository, Tag: tag, Digest: digest}, nil
-}
-
-// cutTag divides NAME:TAG; the host may have a port.
-func cutTag(named string) (repository, tag string) {
-	if i := strings.LastIndexByte(named, ':'); i > strings.LastIndexByte(named, '/') {
-		return named[:i], named[i+1:]
-	}
-	return named, ""
 }
 
 func validDigest(s string) bool {

@@ -43,7 +43,7 @@ func (o *Options) pin(ctx context.Context, ref string) (pin, error) {
 		return pinned(d.Ref), nil
 	}
 	if named, digest, ok := strings.Cut(ref, "@"); ok && !strings.Contains(ref, "://") { // oci says what is wrong with a URL
-		repository, _ := cutTag(named)
+		repository, _ := oci.CutTag(named)
 		if !validDigest(digest) {
 			return pin{}, fmt.Errorf("%q is no digest", digest)
 		}

@@ -114,7 +114,7 @@ func (o *Options) name(ctx context.Context, ref string) (string, error) {
 	}
 	ref = strings.TrimPrefix(ref, "docker://")
 	repository, _, pinned := strings.Cut(ref, "@")
-	if _, tag := cutTag(repository); tag == "" && !pinned {
+	if _, tag := oci.CutTag(repository); tag == "" && !pinned {
 		version, err := Version(o.Talos)
 		if err != nil {
 			return "", err
@@ -138,7 +138,7 @@ func Version(talos string) (string, error) {
 // talosOf is the version that a catalog's tag says, "" if it says none.
 func talosOf(ref string) string {
 	named, _, _ := strings.Cut(ref, "@")
-	_, tag := cutTag(named)
+	_, tag := oci.CutTag(named)
 	if !strings.HasPrefix(tag, "v") {
 		return ""
 	}
@@ -250,6 +250,6 @@ func Untagged(ref string) string {
 		return ref
 	}
 	named, _, _ := strings.Cut(ref, "@")
-	repository, _ := cutTag(named)
+	repository, _ := oci.CutTag(named)
 	return repository
 }

@@ -462,7 +462,7 @@ func TestChoose(t *testing.T) {
 	mirror := func(dest string, named ...string) string {
 		for _, n := range named {
 			tr := written(t, all, listings)
-			if _, tag := cutTag(n); !isCatalogName(n) {
+			if _, tag := oci.CutTag(n); !isCatalogName(n) {
 				tr = tree.New() // another one for each
 				if err := tr.Put(n, tree.File(0o644, nil)); err != nil {
 					t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/graftlinux/graft/internal/oci"
 )
 
 // How files at one path differ.
@@ -82,7 +84,7 @@ func (e Exception) allows(o Overlap) bool {
 
 func (e Exception) concerns(image string) bool {
 	named, _, _ := strings.Cut(image, "@")
-	repository, _ := cutTag(named)
+	repository, _ := oci.CutTag(named)
 	img := Image{Repository: repository}
 	return slices.ContainsFunc(e.Images, func(pattern string) bool {
 		for _, name := range []string{img.Name(), img.Path(), repository, image} {

@@ -216,9 +216,7 @@ func imageNames(img *oci.Image) (names []string) {
 		return names
 	}
 	repository, _, _ := strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(repository, ':'); i > strings.LastIndexByte(repository, '/') {
-		repository = repository[:i]
-	}
+	repository, _ = oci.CutTag(repository)
 	if repository != "" {
 		last := strings.ToLower(repository[strings.LastIndexByte(repository, '/')+1:])
 		names = append(names, "pkg:oci/"+last+"@"+digest+"?repository_url="+repository+"&arch="+img.Platform().Arch)
@@ -226,12 +224,8 @@ func imageNames(img *oci.Image) (names []string) {
 	return append(names, digest)
 }
 
-// Types of artifacts that are documents of their own.
-const (
-	typeSPDX      = "application/spdx+json"
-	typeCycloneDX = "application/vnd.cyclonedx+json"
-	typeOpenVEX   = "application/vnd.openvex+json"
-)
+// typeOpenVEX is the type of artifacts that say what is exploitable.
+const typeOpenVEX = "application/vnd.openvex+json"
 
 // attached adds the documents that refer to an image: to what was named, and to what
 // an index has for the platform.
@@ -258,7 +252,7 @@ func attached(ctx context.Context, src *sources, name string, img *oci.Image, p 
 			return err
 		}
 		for _, a := range found {
-			if a.Type != typeSPDX && a.Type != typeCycloneDX && a.Type != typeOpenVEX {
+			if a.Type != sbom.TypeSPDX && a.Type != sbom.TypeCycloneDX && a.Type != typeOpenVEX {
 				continue
 			}
 			if err := a.Read(ctx); err != nil {

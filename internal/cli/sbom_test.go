@@ -15,6 +15,7 @@ import (
 
 	"github.com/graftlinux/graft/internal/inspect"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/sbom"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -68,9 +69,9 @@ func TestAttachedDocuments(t *testing.T) {
 				digest, kind string
 				data         []byte
 			}{
-				{index, typeCycloneDX, cyclonedxOf("of-index")},
-				{image, typeCycloneDX, cyclonedxOf("of-image")},
-				{image, typeSPDX, []byte("{}")},
+				{index, sbom.TypeCycloneDX, cyclonedxOf("of-index")},
+				{image, sbom.TypeCycloneDX, cyclonedxOf("of-image")},
+				{image, sbom.TypeSPDX, []byte("{}")},
 				{image, "application/vnd.example", []byte("?")},
 				{image, typeOpenVEX, []byte(`{"@context":"https://openvex.dev/ns/v0.2.0","statements":[{"vulnerability":{"name":"CVE-1"},"products":[{"@id":"pkg:golang/example.org/of-image"}],"status":"fixed"}]}`)},
 			} {

@@ -83,6 +83,10 @@ type Verified struct {
 	Issuer string `yaml:"issuer,omitempty" json:"issuer,omitempty"` // who vouched for the identity
 }
 
+// SBOMDir is where extensions carry their SPDX documents, *.spdx.json, relative
+// to the root.
+const SBOMDir = "usr/local/share/spdx"
+
 // ParseManifest reads manifest.yaml. The second result names every key that
 // Talos would ignore, as "metadata.nmae (line 3)"; it is complete even if the
 // error is not nil. The error speaks of YAML only: what the values mean is for

@@ -111,6 +111,15 @@ func parseImageName(s string) (imageName, error) {
 // the last path element, for one before it belongs to a port.
 func hasTag(s string) bool { return strings.Contains(s[strings.LastIndex(s, "/")+1:], ":") }
 
+// CutTag divides NAME:TAG; the host may have a port. The tag is "" if there is
+// none.
+func CutTag(named string) (repository, tag string) {
+	if i := strings.LastIndexByte(named, ':'); i > strings.LastIndexByte(named, '/') {
+		return named[:i], named[i+1:]
+	}
+	return named, ""
+}
+
 // annotations of the image's entry in index.json.
 func (n imageName) annotations() map[string]string {
 	if n.given == "" {

@@ -20,7 +20,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/sbom"
 	"github.com/graftlinux/graft/internal/survey"
 	"github.com/graftlinux/graft/internal/tree"
 	"github.com/graftlinux/graft/internal/trust"
@@ -213,12 +215,8 @@ func (r *release) image(ctx context.Context, name, tag string, packed []oci.Pack
 	return p, res, err
 }
 
-const (
-	// sbomDir is where extensions carry their SPDX documents, as those of Talos do.
-	sbomDir  = "rootfs/usr/local/share/spdx"
-	spdxType = "application/spdx+json"
-	maxSBOM  = 32 << 20
-)
+// maxSBOM is what a registry's readers take of a document, in bytes.
+const maxSBOM = oci.MaxArtifactBlob
 
 // attachSBOMs has SBOMs refer to the image that they are in, for those who look
 // for them in the registry. Those that do so already are not sent again.
@@ -228,7 +226,7 @@ func (r *release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree)
 		return nil
 	}
 	subject = "docker://" + subject
-	there, err := oci.Referrers(ctx, subject, r.reading(), spdxType)
+	there, err := oci.Referrers(ctx, subject, r.reading(), sbom.TypeSPDX)
 	if err != nil {
 		return err
 	}
@@ -242,7 +240,7 @@ func (r *release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree)
 			continue
 		}
 		title := map[string]string{"org.opencontainers.image.title": path.Base(name)}
-		a := oci.Artifact{Type: spdxType, Blobs: []oci.Blob{{MediaType: spdxType, Annotations: title, Data: data}}}
+		a := oci.Artifact{Type: sbom.TypeSPDX, Blobs: []oci.Blob{{MediaType: sbom.TypeSPDX, Annotations: title, Data: data}}}
 		if _, err := oci.Attach(ctx, subject, a, r.Pack); err != nil {
 			return fmt.Errorf("attaching %s: %w", path.Base(name), err)
 		}
@@ -252,11 +250,12 @@ func (r *release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree)
 
 // SBOMs are the paths of the SPDX documents in an image, sorted.
 func SBOMs(t *tree.Tree) []string {
+	const at = extension.RootfsName + "/" + extension.SBOMDir
 	var names []string
-	if dir := t.Sub(sbomDir); dir != nil {
+	if dir := t.Sub(at); dir != nil {
 		_ = dir.Walk(func(e tree.Entry) error { // the function returns no error
 			if e.Mode.IsRegular() && strings.HasSuffix(e.Path, ".spdx.json") {
-				names = append(names, path.Join(sbomDir, e.Path))
+				names = append(names, path.Join(at, e.Path))
 			}
 			return nil
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/registry"
+	"github.com/graftlinux/graft/internal/sbom"
 	"github.com/graftlinux/graft/internal/sign"
 	"github.com/graftlinux/graft/internal/survey"
 	"github.com/graftlinux/graft/internal/tree"
@@ -157,7 +158,7 @@ func TestRelease(t *testing.T) {
 		t.Error(err)
 	}
 	for _, p := range e.Details.Platforms {
-		referring, err := oci.Referrers(t.Context(), e.Image.Repository+"@"+p.Digest, oci.Options{}, spdxType)
+		referring, err := oci.Referrers(t.Context(), e.Image.Repository+"@"+p.Digest, oci.Options{}, sbom.TypeSPDX)
 		if err != nil || len(referring) != 1 {
 			t.Errorf("%s: %d SBOMs refer to it, want 1 (%v)", p.Platform, len(referring), err)
 		}

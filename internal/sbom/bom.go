@@ -10,6 +10,12 @@ import (
 	"strings"
 )
 
+// Media types of documents, and the types of artifacts that are one.
+const (
+	TypeSPDX      = "application/spdx+json"
+	TypeCycloneDX = "application/vnd.cyclonedx+json"
+)
+
 // BOM is what documents say that something is made of: packages, and how they
 // relate. Files are in it only where they are asked for.
 type BOM struct {

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/graftlinux/graft/internal/oci"
 )
 
 // Name is an image's name as rules match it: registry and repository, without
@@ -16,9 +18,7 @@ func Name(ref string) string {
 		return place(ref)
 	}
 	ref, _, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
-		ref = ref[:i]
-	}
+	ref, _ = oci.CutTag(ref)
 	host, path, ok := strings.Cut(ref, "/")
 	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		host, path = "docker.io", ref
