@@ -101,7 +101,7 @@ func (b *bootFlags) flags(cmd *cobra.Command) {
 	f.StringVar(&b.base.kernel, "kernel", "", "for an initramfs: the kernel as a file, instead of --base")
 	f.StringVar(&b.append, "append", "", "for an initramfs: more words for the kernel's command line")
 	f.StringVar(&b.base.arch, "arch", "", "architecture of the machine: amd64 or arm64 (default: what the file is for, or amd64)")
-	f.BoolVar(&b.base.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &b.base.sources.insecure)
 	cacheDirFlag(cmd, &b.base.sources.cacheDir)
 	f.StringVar((*string)(&b.firmware), "firmware", "", "bios, uefi or secureboot (default: uefi, or bios for what has nothing for UEFI)")
 	f.StringVar(&b.vars, "vars", "", "file that keeps the variables of UEFI, made if it is not there (default: new ones each time)")

@@ -107,7 +107,7 @@ func (b *building) recipeFlags(cmd *cobra.Command) {
 	f.StringVar(&b.progress, "progress", "auto", "how to show it: auto, tty, plain, quiet")
 	f.StringVar(&b.alpine, "alpine-image", "alpine:3.21", "image that packages of the variant alpine start with")
 	f.StringVar(&b.checks.base, "base", "", "base image to check against: finds missing libraries and modules for another kernel")
-	f.BoolVar(&b.checks.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &b.checks.sources.insecure)
 	b.policy.flags(cmd)
 	cacheDirFlag(cmd, &b.checks.sources.cacheDir)
 	complete(cmd, "platform", recipe.PlatformNames()...)

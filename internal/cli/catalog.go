@@ -68,7 +68,7 @@ func (c *catalogs) flags(cmd *cobra.Command) {
 func (c *catalogs) sourceFlags(cmd *cobra.Command) {
 	c.nameFlags(cmd)
 	c.policy.flags(cmd)
-	cmd.Flags().BoolVar(&c.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &c.insecure)
 	cacheDirFlag(cmd, &c.cacheDir)
 }
 

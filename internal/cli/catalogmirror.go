@@ -63,7 +63,7 @@ many registries refuse them.`,
 	f.StringArrayVar(&m.catalogs.mirrors, "registry-mirror", nil, "FROM=TO: images whose names begin with FROM are read from TO; may be repeated")
 	f.StringArrayVar(&m.platforms, "platform", nil, "copy images for this platform only; may be repeated (default all)")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be copied")
-	f.BoolVar(&m.catalogs.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &m.catalogs.insecure)
 	cacheDirFlag(cmd, &m.catalogs.cacheDir)
 	m.format = formatFlag(cmd, "table", "json", "yaml")
 	complete(cmd, "platform", "linux/amd64", "linux/arm64")

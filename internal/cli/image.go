@@ -134,7 +134,7 @@ func (f *imageFlags) inputFlags(cmd *cobra.Command) {
 	// One value has both names: two of their own would each begin anew, and lose what the other had.
 	fl.Var(fl.Lookup("extension").Value, "system-extension-image", "the same, as Talos' imager calls it")
 	fl.StringVar(&f.Input.ImageCache.ImageRef, "image-cache", "", "container images to put into the asset (not supported)")
-	fl.BoolVar(&f.sources.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &f.sources.insecure)
 	fl.StringVar(&f.overlay.name, "overlay-name", "", "overlay for a single-board computer (not supported)")
 	fl.StringVar(&f.overlay.image, "overlay-image", "", "its image (not supported)")
 	fl.StringArrayVar(&f.overlay.options, "overlay-option", nil, "its options (not supported)")

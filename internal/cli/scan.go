@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -167,12 +166,7 @@ func allKnown(bills []bill) error {
 }
 
 func readVEX(name string) (*vuln.VEX, error) {
-	file, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, vuln.MaxVEX+1))
+	data, err := readInput(nil, name, vuln.MaxVEX)
 	if err != nil {
 		return nil, err
 	}

@@ -93,7 +93,7 @@ func (c *signing) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&c.rootFile, "trusted-root", "", "Sigstore's trusted_root.json: to see what an identity has signed already")
 	f.StringVar(&c.name, "sign-container-identity", "", "what the image is called in the signature (default: its repository)")
-	f.BoolVar(&c.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &c.insecure)
 }
 
 // signerFlags say who signs, and how.

@@ -27,8 +27,12 @@ type sources struct {
 func (s *sources) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.platform, "platform", "", "platform to take out of images for several (default: the only one, or linux/amd64)")
 	complete(cmd, "platform", "linux/amd64", "linux/arm64")
-	cmd.Flags().BoolVar(&s.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &s.insecure)
 	cacheDirFlag(cmd, &s.cacheDir)
+}
+
+func insecureFlag(cmd *cobra.Command, insecure *bool) {
+	cmd.Flags().BoolVar(insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
 }
 
 func cacheDirFlag(cmd *cobra.Command, dir *string) {

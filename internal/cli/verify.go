@@ -84,7 +84,7 @@ func (v *verifying) flags(cmd *cobra.Command) {
 	f.StringVar(&v.platform, "platform", "", "which image of an index must be signed, if the index is not (default: all)")
 	f.BoolVar(&v.ignoreLog, "insecure-ignore-tlog", false, "take what is in no transparency log")
 	f.BoolVar(&v.ignoreSCT, "insecure-ignore-sct", false, "take certificates that are in no certificate transparency log")
-	f.BoolVar(&v.insecure, "insecure", false, "registries may speak plain HTTP or have untrusted certificates")
+	insecureFlag(cmd, &v.insecure)
 	cacheDirFlag(cmd, &v.cacheDir)
 	complete(cmd, "platform", "linux/amd64", "linux/arm64")
 	complete(cmd, "attestation", "cyclonedx", "openvex", "slsaprovenance1", "spdxjson")

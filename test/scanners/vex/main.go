@@ -1,4 +1,4 @@
-// Program vex asks the library of OpenVEX what a document says of a vulnerability in a
+// Command vex asks the library of OpenVEX what a document says of a vulnerability in a
 // product with a part. Each line of its input has the document's file and these three,
 // with tabs between them; each line of its output the status, or "-" if it says nothing.
 package main
