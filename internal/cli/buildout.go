@@ -297,7 +297,7 @@ func (w *work) writeImage(ctx context.Context, m *builtImage, b build.Built, sev
 	}
 	m.Image, m.Ref, m.Digest, m.Size = opts.Name, res.Ref, res.Digest, res.Size
 	if w.dest != "" {
-		fmt.Fprintf(w.streams.Err, "packed %s for %s (%s) into %s\n", res.Name, strings.Join(m.Platforms, ", "), size(res.Size), res.Place)
+		sayPacked(w.streams.Err, res, m.Platforms)
 	}
 	return nil
 }

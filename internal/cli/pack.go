@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -127,13 +128,25 @@ func (p *packing) report(res oci.Result, dirs []platformDir) error {
 	for _, d := range dirs {
 		platforms = append(platforms, d.platform.String())
 	}
-	fmt.Fprintf(p.streams.Err, "packed %s for %s (%s) into %s\n", res.Name, strings.Join(platforms, ", "), size(res.Size), res.Place)
+	sayPacked(p.streams.Err, res, platforms)
 	answer := res.Digest
 	if res.Ref != "" {
 		answer = res.Ref
 	}
 	_, err := fmt.Fprintln(p.streams.Out, answer)
 	return err
+}
+
+// sayPacked tells people where an image is, and what became of another one.
+func sayPacked(w io.Writer, res oci.Result, platforms []string) {
+	said := "packed %s for %s (%s) into %s\n"
+	if res.There {
+		said = "packed %s for %s (%s): it is in %s already\n"
+	}
+	fmt.Fprintf(w, said, res.Name, strings.Join(platforms, ", "), size(res.Size), res.Place)
+	if res.Before != "" {
+		fmt.Fprintf(w, "  %s was %s before\n", res.Name, res.Before)
+	}
 }
 
 func (p *packing) options() (oci.PackOptions, error) {

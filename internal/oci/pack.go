@@ -74,6 +74,10 @@ type Result struct {
 	Place string
 	// Size in bytes of all blobs.
 	Size int64
+	// There says that the tag in the registry was that image already: nothing was
+	// sent. Before is the digest that it had if that was another one.
+	There  bool
+	Before string
 	// Platforms are the images for each platform, in the order of Packed.
 	Platforms []PlatformResult
 }

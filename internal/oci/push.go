@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -41,11 +42,31 @@ func (p push) write(ctx context.Context, a *artifact) (Result, error) {
 		return Result{}, err
 	}
 	defer r.Close()
+	before, err := r.present(ctx)
+	if err != nil {
+		return Result{}, explain(p.tag, err)
+	}
+	digest := a.root.Digest.String()
+	res := Result{Ref: p.tag.Context().Digest(digest).String(), Name: p.tag.String(), Place: "the registry " + p.tag.RegistryStr()}
+	if before == digest {
+		res.There = true
+		return res, nil
+	}
+	res.Before = before
 	if err := p.upload(ctx, r.repository, a); err != nil {
 		return Result{}, explain(p.tag, err)
 	}
-	pinned := p.tag.Context().Digest(a.root.Digest.String())
-	return Result{Ref: pinned.String(), Name: p.tag.String(), Place: "the registry " + p.tag.RegistryStr()}, nil
+	return res, nil
+}
+
+// present is the digest of what the tag points to so far; "" if that is nothing,
+// or nothing that whoever may write may read.
+func (r *registry) present(ctx context.Context) (string, error) {
+	d, err := r.root(ctx)
+	if hasStatus(err, http.StatusNotFound, http.StatusUnauthorized, http.StatusForbidden) {
+		return "", nil
+	}
+	return d.Digest.String(), err
 }
 
 // upload sends blobs in parallel, then the manifests that need them, then

@@ -100,6 +100,39 @@ func TestOpenIsCheap(t *testing.T) {
 	}
 }
 
+// TestPackAgain sends nothing if the tag is that image already, and says so if it
+// was another one.
+func TestPackAgain(t *testing.T) {
+	m, host := newMoody(t)
+	pack := func(content string) Result {
+		t.Helper()
+		tr := helloTree(t)
+		if err := tr.Put("rootfs/note", tree.File(0o644, []byte(content))); err != nil {
+			t.Fatal(err)
+		}
+		m.requests = nil
+		res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}}, host+"/x:1", PackOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	first := pack("one")
+	if first.There || first.Before != "" {
+		t.Errorf("the first time: %+v", first)
+	}
+	again := pack("one")
+	if !again.There || again.Before != "" || again.Ref != first.Ref || again.Size != first.Size {
+		t.Errorf("got %+v, want %+v as it is there", again, first)
+	}
+	if diff := cmp.Diff([]string{"GET /v2/", "GET /v2/x/manifests/1"}, m.requests); diff != "" {
+		t.Errorf("requests: -want +got\n%s", diff)
+	}
+	if other := pack("two"); other.There || other.Before != first.Digest {
+		t.Errorf("another image: %+v", other)
+	}
+}
+
 func TestProgress(t *testing.T) {
 	host := newTestRegistry(t)
 	tr := helloTree(t)
@@ -108,9 +141,9 @@ func TestProgress(t *testing.T) {
 	}
 	var done, total int64
 	report := func(d, n int64) { done, total = d, n }
-	for range 2 { // the second time the registry has all blobs
+	for _, tag := range []string{"1", "2"} { // the second time the registry has all blobs
 		done = 0
-		res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}, {Platform: linuxARM64, Tree: tr}}, host+"/x:1", PackOptions{Progress: report})
+		res, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: tr}, {Platform: linuxARM64, Tree: tr}}, host+"/x:"+tag, PackOptions{Progress: report})
 		if err != nil {
 			t.Fatal(err)
 		}

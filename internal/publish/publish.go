@@ -195,23 +195,15 @@ func (r *release) reading() oci.Options {
 func (r *release) image(ctx context.Context, name, tag string, packed []oci.Packed, labels map[string]string) (Published, oci.Result, error) {
 	opts := r.Pack
 	opts.Name, opts.Labels = name+":"+tag, labels
-	res, err := oci.Describe(ctx, packed, opts)
-	p := Published{Image: catalog.Image{Repository: path.Join(r.Registry, name), Tag: tag, Digest: res.Digest}, Size: res.Size}
-	if err != nil || r.DryRun {
-		return p, res, err
+	repository := path.Join(r.Registry, name)
+	var res oci.Result
+	var err error
+	if r.DryRun {
+		res, err = oci.Describe(ctx, packed, opts)
+	} else {
+		res, err = oci.Pack(ctx, packed, "docker://"+repository+":"+tag, opts)
 	}
-	dest := "docker://" + p.Image.Repository + ":" + tag
-	have, found, err := oci.Exists(ctx, dest, r.reading())
-	switch {
-	case err != nil:
-		return p, res, err
-	case found && have.Digest == res.Digest:
-		p.There = true
-		return p, res, nil
-	case found:
-		p.Before = have.Digest
-	}
-	_, err = oci.Pack(ctx, packed, dest, opts)
+	p := Published{Image: catalog.Image{Repository: repository, Tag: tag, Digest: res.Digest}, Size: res.Size, There: res.There, Before: res.Before}
 	return p, res, err
 }
 
@@ -266,8 +258,14 @@ func SBOMs(t *tree.Tree) []string {
 // catalogPlatforms are those of bldr, whose catalogs are for all of them.
 var catalogPlatforms = []oci.Platform{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64"}}
 
-// catalog publishes the list of all that was published, and of what is kept.
+// catalog publishes the list of all that was published, and of what is kept. A
+// registry cannot be asked to replace only what was read: of two who publish
+// within the same moment the later one wins.
 func (r *release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry, before *listed) error {
+	before, err := r.latest(ctx, before)
+	if err != nil {
+		return err
+	}
 	var listings []catalog.Listing
 	for i, e := range extensions {
 		for _, img := range e.Images {

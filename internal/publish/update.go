@@ -26,6 +26,7 @@ func (e *KeepError) Unwrap() error { return e.Err }
 
 // listed is what a catalog lists.
 type listed struct {
+	digest   string // of the catalog; "" if there is none
 	entries  []catalog.Entry
 	listings map[string][]catalog.Listing // by the entry's line
 	unread   error                        // why nothing of it is known
@@ -46,9 +47,32 @@ func (r *release) before(ctx context.Context) (*listed, error) {
 	return &listed{unread: err}, nil
 }
 
+// latest is what the catalog lists now, if it is another one than before: somebody
+// may have published a part of it meanwhile.
+func (r *release) latest(ctx context.Context, before *listed) (*listed, error) {
+	if !r.Update {
+		return before, nil
+	}
+	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
+	if err != nil {
+		return nil, err
+	}
+	if !found || d.Digest == before.digest {
+		return before, nil
+	}
+	if before, err = r.readListed(ctx); err != nil {
+		return nil, fmt.Errorf("somebody else published it a moment ago: %w", err)
+	}
+	return before, nil
+}
+
+// catalogRef is where the catalog is or will be.
+func (r *release) catalogRef() string {
+	return "docker://" + path.Join(r.Registry, CatalogName) + ":" + r.Talos
+}
+
 func (r *release) readListed(ctx context.Context) (*listed, error) {
-	ref := "docker://" + path.Join(r.Registry, CatalogName) + ":" + r.Talos
-	d, found, err := oci.Exists(ctx, ref, r.reading())
+	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
 	if err != nil || !found {
 		return &listed{}, err
 	}
@@ -61,7 +85,7 @@ func (r *release) readListed(ctx context.Context) (*listed, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &listed{entries: c.Entries}
+	l := &listed{digest: d.Digest, entries: c.Entries}
 	if !r.Update {
 		return l, nil
 	}

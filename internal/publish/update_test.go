@@ -95,6 +95,29 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestUpdateMeanwhile has somebody publish another part of a release while one is
+// on its way: the catalog lists both.
+func TestUpdateMeanwhile(t *testing.T) {
+	s := newShelf(t)
+	run(t, s, Options{Update: true}, extensionNamed(t, "zero", "core", "0"))
+	meanwhile := func(p Published) {
+		if strings.HasSuffix(p.Image.Repository, "/one") {
+			run(t, s, Options{Update: true}, extensionNamed(t, "two", "core", "2"))
+		}
+	}
+	o := Options{Registry: s.name, Talos: "v1.12.0", Update: true, Report: meanwhile}
+	if err := Run(t.Context(), []Extension{extensionNamed(t, "one", "core", "1")}, o); err != nil {
+		t.Fatal(err)
+	}
+	names, lists := catalogOf(t, s)
+	if diff := cmp.Diff([]string{"one core", "two core", "zero core"}, names); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"one", "two", "zero"}, lists); diff != "" {
+		t.Errorf("listings, -want +got:\n%s", diff)
+	}
+}
+
 // TestUpdateForeign keeps the entries of a catalog in the form of the field.
 func TestUpdateForeign(t *testing.T) {
 	s := newShelf(t)
