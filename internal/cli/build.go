@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -282,11 +281,11 @@ func (b *building) epoch() (time.Time, error) {
 	if !ok {
 		return sourceDateEpoch()
 	}
-	n, err := strconv.ParseInt(arg, 10, 64)
-	if err != nil || n < 0 || n > maxEpoch {
-		return time.Time{}, fmt.Errorf("--build-arg SOURCE_DATE_EPOCH is %q, wanted are seconds since 1970", arg)
+	t, err := parseEpoch(arg)
+	if err != nil {
+		return t, usageError(fmt.Errorf("--build-arg SOURCE_DATE_EPOCH is %w", err))
 	}
-	return time.Unix(n, 0).UTC(), nil
+	return t, nil
 }
 
 // work is a build whose flags have been understood.

@@ -173,9 +173,17 @@ func sourceDateEpoch() (time.Time, error) {
 	if s == "" {
 		return time.Unix(0, 0).UTC(), nil
 	}
+	t, err := parseEpoch(s)
+	if err != nil {
+		return t, withCode(exitInvalid, fmt.Errorf("SOURCE_DATE_EPOCH is %w", err), "unset it, or set it as in SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
+	}
+	return t, nil
+}
+
+func parseEpoch(s string) (time.Time, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > maxEpoch {
-		return time.Time{}, withCode(exitInvalid, fmt.Errorf("SOURCE_DATE_EPOCH is %q, wanted are seconds since 1970", s), "unset it, or set it as in SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)")
+		return time.Time{}, fmt.Errorf("%q, wanted are seconds since 1970", s)
 	}
 	return time.Unix(n, 0).UTC(), nil
 }

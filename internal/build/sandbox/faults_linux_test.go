@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -18,10 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marker is an argument that no other process of this machine has.
-func marker(t *testing.T, n int) string {
-	return fmt.Sprintf("%d%03d%d", 1000+os.Getpid(), n, len(t.Name()))
+// marker is an argument that no other process of this machine has: a number, so
+// that sleep takes it.
+func marker() string {
+	return fmt.Sprintf("%d%04d", 1000+os.Getpid(), markers.Add(1))
 }
+
+var markers atomic.Int32
 
 // processes counts those that have an argument.
 func processes(t *testing.T, arg string) int {
@@ -139,7 +143,7 @@ func TestSealed(t *testing.T) {
 
 func TestDaemons(t *testing.T) {
 	t.Parallel()
-	arg := marker(t, 1)
+	arg := marker()
 	script := fmt.Sprintf(`
 		setsid sleep %[1]s &
 		(setsid setsid sleep %[1]s &) &
@@ -194,7 +198,7 @@ func TestCancel(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			arg := marker(t, 2)
+			arg := marker()
 			c := sh(t, "echo ready\n"+script)
 			c.Args = append(c.Args, arg)
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -256,7 +260,7 @@ func TestParentKilled(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			arg, dir := marker(t, 3), t.TempDir()
+			arg, dir := marker(), t.TempDir()
 			t.Cleanup(func() { _ = removeAll(dir) })
 			script := fmt.Sprintf("sleep 1000 & trap '' HUP TERM; (setsid sleep %s &); while :; do sleep %[1]s || true; done", arg)
 			cmd := helper(append(test.args, machine(t), dir, script)...)
@@ -339,7 +343,7 @@ func helper(args ...string) *exec.Cmd {
 // TestSandboxKilled kills the sandbox' pid 1 from outside.
 func TestSandboxKilled(t *testing.T) {
 	t.Parallel()
-	arg := marker(t, 4)
+	arg := marker()
 	c := sh(t, "while :; do sleep "+arg+"; done")
 	go func() {
 		wait(t, "the script to start", func() bool { return processes(t, arg) == 1 })
@@ -510,7 +514,7 @@ func TestEnterSignal(t *testing.T) {
 		if signal.Ignored(s) {
 			continue // where the tests run in the background
 		}
-		arg, dir := marker(t, 5), t.TempDir()
+		arg, dir := marker(), t.TempDir()
 		t.Cleanup(func() { _ = removeAll(dir) })
 		cmd := helper("enter", "run", machine(t), dir, "sleep "+arg)
 		cmd.SysProcAttr.Setsid = true // the terminal of who runs the tests has no part in it
