@@ -65,6 +65,7 @@ bench: deps-bench base
 	bench/run.sh
 	bench/assets.sh
 	bench/build.sh
+	bench/catalog.sh
 
 lint:
 	hack/lint.sh

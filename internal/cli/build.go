@@ -152,7 +152,7 @@ func (b *building) work(ctx context.Context, args []string) (*work, error) {
 		return nil, err
 	}
 	b.warn(about(set, targets))
-	w := &work{building: b, cache: c, root: dir, platforms: platforms, targets: targets, first: set}
+	w := &work{building: b, cache: c, root: dir, platforms: platforms, targets: targets, sets: map[string]*recipe.Set{platforms[0]: set}}
 	if w.epoch, err = b.epoch(); err != nil {
 		return nil, usageError(err)
 	}
@@ -295,9 +295,12 @@ type work struct {
 	root      string
 	platforms []string
 	targets   []string
-	first     *recipe.Set // for the first platform
+	sets      map[string]*recipe.Set // by platform, those that were read
 	epoch     time.Time
 }
+
+// first are the recipes for the first platform.
+func (w *work) first() *recipe.Set { return w.sets[w.platforms[0]] }
 
 func (w *work) run(ctx context.Context) (err error) {
 	inside, code, err := w.engine.enter(ctx)
@@ -367,11 +370,12 @@ func (w *work) builder(how second) *build.Builder {
 		Root:  w.root, Fetch: w.fetching.fetcher(w.cache), Epoch: w.epoch, Version: version(), Alpine: w.alpine,
 		CacheNS: how.scope + w.recipes.args()["BUILDKIT_CACHE_MOUNT_NS"], ProxyEnv: proxyEnv(w.recipes.args()),
 		Load: func(ctx context.Context, platform string) (*recipe.Set, error) {
-			if platform == w.platforms[0] {
-				return w.first, nil
+			if set := w.sets[platform]; set != nil {
+				return set, nil
 			}
 			set, err := w.recipes.read(ctx, w.streams, platform)
 			if err == nil {
+				w.sets[platform] = set
 				w.warn(about(set, w.targets))
 			}
 			return set, err

@@ -234,32 +234,79 @@ func (r *releasing) close() error {
 
 // tier of a package; that of those who do not say it promises the least.
 func (r *releasing) tier(name string) string {
-	if tier := r.work.first.Package(name).Context["TIER"]; tier != "" {
+	if tier := r.work.first().Package(name).Context["TIER"]; tier != "" {
 		return tier
 	}
 	return publish.Contrib
 }
 
-// build builds at once what has to be built, and each of the others alone.
+// build builds all of the release at once. What a script is for that fails is
+// left out, if its tier allows it, and the rest goes on.
 func (r *releasing) build(ctx context.Context) error {
-	var must, may []string
-	for _, name := range r.work.targets {
-		tier := r.tier(name)
+	if err := r.checkNames(); err != nil {
+		return err
+	}
+	for names := r.work.targets; len(names) > 0; {
+		err := r.buildTargets(ctx, names)
+		if err == nil {
+			return nil
+		}
+		broken := r.concerned(names, err)
+		must, _ := r.split(broken)
 		switch {
-		case name == publish.CatalogName:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case broken == nil:
+			return r.buildAlone(ctx, names)
+		case len(must) > 0:
+			return r.unbuilt(must, err)
+		}
+		report(r.streams.Err, nil, err)
+		for _, name := range broken {
+			r.leaveOut(name, publish.NotBuilt)
+		}
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(broken, name) })
+	}
+	return nil
+}
+
+// checkNames refuses packages that cannot be in a release.
+func (r *releasing) checkNames() error {
+	for _, name := range r.work.targets {
+		if name == publish.CatalogName {
 			return withCode(exitInvalid, fmt.Errorf("publishing %s: the catalog has that name", name), "nothing was built; give the package another name")
-		case !slices.Contains(publish.Tiers(), tier):
+		}
+		if tier := r.tier(name); !slices.Contains(publish.Tiers(), tier) {
 			return withCode(exitInvalid, fmt.Errorf("publishing %s: its tier is %q, and there are %s", name, tier, strings.Join(publish.Tiers(), ", ")),
 				"TIER in the vars.yaml of its recipe says it")
-		case publish.Judge(tier, publish.NotBuilt) == publish.StopsAll:
+		}
+	}
+	return nil
+}
+
+// split tells those without which there is no release from those that may be left out.
+func (r *releasing) split(names []string) (must, may []string) {
+	for _, name := range names {
+		if publish.Judge(r.tier(name), publish.NotBuilt) == publish.StopsAll {
 			must = append(must, name)
-		default:
+		} else {
 			may = append(may, name)
 		}
 	}
+	return must, may
+}
+
+// buildAlone builds at once what has to be built, and each of the others alone:
+// it is not known which of them cannot be.
+func (r *releasing) buildAlone(ctx context.Context, names []string) error {
+	must, may := r.split(names)
 	if len(must) > 0 {
-		if err := r.buildTargets(ctx, must); err != nil {
-			return r.unbuilt(ctx, must, err)
+		err := r.buildTargets(ctx, must)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return r.unbuilt(must, err)
 		}
 	}
 	for _, name := range may {
@@ -276,10 +323,7 @@ func (r *releasing) build(ctx context.Context) error {
 }
 
 // unbuilt says what broke, and that there is no release.
-func (r *releasing) unbuilt(ctx context.Context, must []string, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+func (r *releasing) unbuilt(must []string, err error) error {
 	report(r.streams.Err, nil, err)
 	stop := noRelease(r.broken(must, err))
 	if code := exitCode(err); code != exitUnknown {
@@ -288,19 +332,32 @@ func (r *releasing) unbuilt(ctx context.Context, must []string, err error) error
 	return withCode(exitInvalid, stop, noReleaseHint)
 }
 
-// broken are the packages that a script which failed is of, or for. Other errors
-// may be of all.
+// broken says of the packages that an error concerns that they were not built; of
+// all if it is not known which these are.
 func (r *releasing) broken(names []string, err error) (stops []string) {
-	var exec *plan.ExecError
-	script := errors.As(err, &exec) && exec.Op.Package != ""
+	if some := r.concerned(names, err); some != nil {
+		names = some
+	}
 	for _, name := range names {
-		needs, err := r.work.first.Closure(name)
-		concerned := slices.ContainsFunc(needs, func(p *recipe.Package) bool { return script && p.Name == exec.Op.Package })
-		if !script || err != nil || concerned {
-			stops = append(stops, r.fault(name, publish.NotBuilt))
-		}
+		stops = append(stops, r.fault(name, publish.NotBuilt))
 	}
 	return stops
+}
+
+// concerned are the packages that a script which failed is of, or for; nil if it
+// was no script that failed.
+func (r *releasing) concerned(names []string, err error) (some []string) {
+	var exec *plan.ExecError
+	if !errors.As(err, &exec) || exec.Op.Package == "" {
+		return nil
+	}
+	for _, name := range names {
+		needs, err := r.work.first().Closure(name)
+		if err != nil || slices.ContainsFunc(needs, func(p *recipe.Package) bool { return p.Name == exec.Op.Package }) {
+			some = append(some, name)
+		}
+	}
+	return some
 }
 
 // fault is what is wrong with a package, for people.
@@ -387,7 +444,7 @@ func (r *releasing) extensions(ctx context.Context) ([]publish.Extension, error)
 			return nil, withCode(exitInvalid, fmt.Errorf("publishing %s: it is no extension: its manifest.yaml or its rootfs are missing", c.Name),
 				"INTERNAL_PACKAGE: true in its vars.yaml says that it is not to be published")
 		}
-		category, _, _ := strings.Cut(r.work.first.Package(c.Name).BaseDir, "/")
+		category, _, _ := strings.Cut(r.work.first().Package(c.Name).BaseDir, "/")
 		e := publish.Extension{
 			Name: c.Name, Version: c.Manifest.Metadata.Version, Tier: r.tier(c.Name), Category: category, Labels: r.work.labels(*c.Built),
 		}

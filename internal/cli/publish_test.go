@@ -50,7 +50,7 @@ func TestBroken(t *testing.T) {
 	if err != nil || len(set.Problems) > 0 {
 		t.Fatal(err, set.Problems)
 	}
-	r := releasing{work: &work{first: set}}
+	r := releasing{work: &work{platforms: []string{"linux/amd64"}, sets: map[string]*recipe.Set{"linux/amd64": set}}}
 	script := func(of string) error { return &plan.ExecError{Op: &plan.Op{Package: of}} }
 	for _, c := range []struct {
 		err  error
