@@ -5,8 +5,10 @@
 export CGO_ENABLED ?= 0
 GO      ?= go
 LDFLAGS ?= -s -w
-# gRPC's tracing pages take 3 MB that nobody looks at.
-BUILD    = $(GO) build -trimpath -buildvcs=false -tags grpcnotrace -ldflags '$(LDFLAGS)'
+# Programs and tests are compiled with the same flags, so that all they have in
+# common is compiled once. gRPC's tracing pages take 3 MB that nobody looks at.
+export GOFLAGS := $(GOFLAGS) -trimpath -buildvcs=false -tags=grpcnotrace
+BUILD    = $(GO) build -ldflags '$(LDFLAGS)'
 
 # What the demo needs beside Go, and what the tests need beside that: the
 # programs that judge what graft writes.
@@ -17,7 +19,7 @@ TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo p
 BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc systemd-boot-efi binutils dosfstools mtools gdisk xfsprogs \
 	grub-common grub-pc-bin xorriso qemu-utils xz-utils pigz
 
-.PHONY: build base demo release recipes recipes-all test race fuzz bench lint clean deps-demo deps-test deps-bench
+.PHONY: build base demo release recipes recipes-all nightly test race fuzz bench lint clean deps-demo deps-test deps-bench
 
 build:
 	$(BUILD) -o bin/ ./cmd/graft
@@ -41,7 +43,9 @@ recipes: deps-demo base
 	demo/release.sh $(filter-out $(SLOW_RECIPES),$(shell bin/graft dump --root recipes --template recipes/names.template))
 
 # Every night: all recipes for both platforms, twice from nothing, and the same
-# from BuildKit.
+# from BuildKit; both versions of cosign.
+nightly: recipes-all
+	GRAFT_TEST_NIGHTLY=1 $(GO) test -timeout 1h -count 1 ./test/strangers
 recipes-all: deps-test build
 	bin/graft build --root recipes --all --platform linux/amd64,linux/arm64 --check-reproducible
 	GRAFT_TEST_RECIPES=all $(GO) test -timeout 3h -count 1 -v ./test/engines

@@ -12,8 +12,7 @@ import (
 // buildCrane builds crane, of the version that go.mod names for its library.
 func buildCrane(t *testing.T) func(args ...string) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "crane")
-	testkit.Run(t, "go", "build", "-o", file, "github.com/google/go-containerregistry/cmd/crane")
+	file := testkit.GoProgram(t, ".", "github.com/google/go-containerregistry/cmd/crane")
 	return func(args ...string) string {
 		t.Helper()
 		return strings.TrimSpace(testkit.Run(t, file, append([]string{"--insecure"}, args...)...))

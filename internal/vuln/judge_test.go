@@ -18,21 +18,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/graftlinux/graft/internal/sbom"
+	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/graftlinux/graft/internal/tree"
 )
-
-// scanner builds a judge of the module test/scanners, whose go.mod has its version.
-func scanner(t testing.TB, pkg string) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "judge")
-	cmd := exec.Command("go", "build", "-o", file, pkg)
-	cmd.Dir = filepath.Join("..", "..", "test", "scanners")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building %s: %v\n%s", pkg, err, out)
-	}
-	return file
-}
 
 // output runs a judge. Its exit code does not matter: that of govulncheck is 3 if it
 // found something.
@@ -142,7 +130,7 @@ func TestGovulncheck(t *testing.T) {
 		got = append(got, f.ID)
 	}
 	slices.Sort(got)
-	judge := scanner(t, "golang.org/x/vuln/cmd/govulncheck")
+	judge := testkit.GoProgram(t, "test/scanners", "golang.org/x/vuln/cmd/govulncheck")
 	args := []string{"-mode", "binary", "-scan", "module", "-db", "file://" + filepath.ToSlash(govulncheckDB(t, entries))}
 	want := govulncheckIDs(t, output(t, "", judge, append(args, "-format", "json", program)...))
 	if d := cmp.Diff(want, got); d != "" || len(want) < 20 {
@@ -234,7 +222,7 @@ func TestVEXLibrary(t *testing.T) {
 			}
 		}
 	}
-	want := strings.Fields(string(output(t, questions.String(), scanner(t, "./vex"))))
+	want := strings.Fields(string(output(t, questions.String(), testkit.GoProgram(t, "test/scanners", "./vex"))))
 	if d := cmp.Diff(want, got); d != "" || slices.Index(want, "affected") < 0 || slices.Index(want, "not_affected") < 0 {
 		t.Errorf("%s\n%s", questions.String(), d)
 	}

@@ -8,8 +8,6 @@ package buildkitd
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -20,8 +18,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/graftlinux/graft/internal/testkit"
 )
@@ -75,54 +71,7 @@ func program(t testing.TB) string {
 		testkit.Absent(t, "the BuildKit daemon is run as root only")
 	}
 	testkit.Judge(t, "runc")
-	file, err := build(t.Context())
-	if err != nil {
-		t.Fatalf("building the BuildKit daemon: %v", err)
-	}
-	return file
-}
-
-// build makes the daemon in the directory of what is built, where the next test
-// finds it. Test binaries that run at the same time wait for each other.
-func build(ctx context.Context) (string, error) {
-	root, err := repository()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(root, "out", "buildkitd")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return "", err
-	}
-	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", err
-	}
-	file := filepath.Join(dir, "buildkitd")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "github.com/moby/buildkit/cmd/buildkitd")
-	cmd.Dir = filepath.Join(root, "test", "buildkitd")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w\n%s", err, msg)
-	}
-	return file, nil
-}
-
-// repository is the directory of go.mod; tests run somewhere below it.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for ; dir != "/"; dir = filepath.Dir(dir) {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir, nil
-		}
-	}
-	return "", errors.New("the test does not run in the repository")
+	return testkit.GoProgram(t, "test/buildkitd", "github.com/moby/buildkit/cmd/buildkitd")
 }
 
 // Daemon is one that runs.
