@@ -52,25 +52,10 @@ type Copied struct {
 	Missing   int64  // bytes of blobs that were not there before
 }
 
-// Copy copies an image or index from one place to another: registry, OCI
-// layout, or one file with a layout in it. Its manifests are copied to the
-// bit, with everything that refers to them, and to that: signatures,
-// attestations and SBOMs, as referrers (OCI 1.1) and by cosign's tags. See
-// CopyAll.
-func Copy(ctx context.Context, src, dst string, opts CopyOptions) (Copied, error) {
-	var got Copied
-	told := opts.Copied
-	opts.Copied = func(c Copied) {
-		got = c
-		if told != nil {
-			told(c)
-		}
-	}
-	err := CopyAll(ctx, []Route{{src, dst}}, opts)
-	return got, err
-}
-
-// CopyAll copies images in parallel. What is there already is not copied
+// CopyAll copies images and indexes in parallel between registries, OCI layouts,
+// and single files with a layout in them. Manifests are copied to the bit, with
+// everything that refers to them, and to that: signatures, attestations and
+// SBOMs, as referrers (OCI 1.1) and by cosign's tags. What is there already is not copied
 // again: registries are asked, the blobs of a layout are read and compared
 // with their digests. So a copy that was interrupted goes on where it was.
 //

@@ -129,7 +129,7 @@ func TestUploadMoods(t *testing.T) {
 			calls.Store(0)
 			m, host := newMoody(t)
 			m.mood = tt.mood
-			_, err := Copy(t.Context(), src, host+"/copy:1", CopyOptions{})
+			_, err := copyOne(t.Context(), src, host+"/copy:1", CopyOptions{})
 			m.feel(nil)
 			if tt.want != nil {
 				wantError(t, err, append(tt.want, "copying "+src+" to "+host)...)
@@ -164,7 +164,7 @@ func TestDownloadMoods(t *testing.T) {
 			dir := t.TempDir()
 			for _, dest := range []string{filepath.Join(dir, "l"), filepath.Join(dir, "x.tar"), newTestRegistry(t) + "/copy:1"} {
 				calls.Store(0)
-				_, err := Copy(t.Context(), ref, dest, CopyOptions{Alone: true})
+				_, err := copyOne(t.Context(), ref, dest, CopyOptions{Alone: true})
 				if tt.want == nil {
 					if err != nil {
 						t.Error(err)
@@ -202,14 +202,14 @@ func TestCopyInterrupted(t *testing.T) {
 		next.ServeHTTP(w, r)
 	}
 	dest := filepath.Join(t.TempDir(), "l")
-	if _, err := Copy(ctx, src, dest, CopyOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := copyOne(ctx, src, dest, CopyOptions{}); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if names, err := Names(t.Context(), dest, Options{}); err != nil || len(names) != 0 {
 		t.Errorf("got %v %v, want a valid layout without images", names, err)
 	}
 	m.feel(nil)
-	got := must(Copy(t.Context(), src, dest, CopyOptions{}))(t)
+	got := must(copyOne(t.Context(), src, dest, CopyOptions{}))(t)
 	if got.Missing == 0 {
 		t.Error("nothing was interrupted")
 	}
@@ -262,7 +262,7 @@ func TestSignIn(t *testing.T) {
 		client := NewClient()
 		defer client.Close()
 		for i := range 3 {
-			must(Copy(t.Context(), src, fmt.Sprintf("%s/copy:%d", host, i), CopyOptions{Client: client}))(t)
+			must(copyOne(t.Context(), src, fmt.Sprintf("%s/copy:%d", host, i), CopyOptions{Client: client}))(t)
 		}
 		must(Attach(t.Context(), host+"/copy:1", testArtifact("x"), PackOptions{Client: client}))(t)
 		if _, ok, err := Exists(t.Context(), host+"/copy:2", Options{Client: client}); !ok || err != nil {

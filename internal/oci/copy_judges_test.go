@@ -27,9 +27,9 @@ func TestStrangersReadCopies(t *testing.T) {
 	src := host + "/me/hello:1"
 	want := signedImage(t, src)
 	layout, archive := "oci:"+filepath.Join(dir, "l")+":me/hello:1", "oci-archive:"+filepath.Join(dir, "a.tar")+":me/hello:1"
-	must(Copy(t.Context(), src, layout, CopyOptions{}))(t)
-	must(Copy(t.Context(), layout, archive, CopyOptions{}))(t)
-	must(Copy(t.Context(), archive, host+"/back/hello:1", CopyOptions{}))(t)
+	must(copyOne(t.Context(), src, layout, CopyOptions{}))(t)
+	must(copyOne(t.Context(), layout, archive, CopyOptions{}))(t)
+	must(copyOne(t.Context(), archive, host+"/back/hello:1", CopyOptions{}))(t)
 	for _, from := range []string{layout, archive, "docker://" + host + "/back/hello:1"} {
 		var got struct{ Architecture string }
 		if err := json.Unmarshal(skopeo(t, "inspect", "--tls-verify=false", from), &got); err != nil || got.Architecture != "amd64" {
@@ -58,7 +58,7 @@ func TestStrangersReadCopies(t *testing.T) {
 	} {
 		theirs := filepath.Join(t.TempDir(), "theirs")
 		write(theirs)
-		got := must(Copy(t.Context(), theirs, filepath.Join(t.TempDir(), "x.tar"), CopyOptions{}))(t)
+		got := must(copyOne(t.Context(), theirs, filepath.Join(t.TempDir(), "x.tar"), CopyOptions{}))(t)
 		if got.Digest != want.Digest {
 			t.Errorf("got %+v, want %s", got, want.Digest)
 		}
@@ -73,7 +73,7 @@ func TestPodmanLoads(t *testing.T) {
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "a.tar")
 	signedImage(t, "oci:"+filepath.Join(dir, "l")+":me/hello:1")
-	must(Copy(t.Context(), filepath.Join(dir, "l"), archive, CopyOptions{}))(t)
+	must(copyOne(t.Context(), filepath.Join(dir, "l"), archive, CopyOptions{}))(t)
 	store := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver=vfs"}
 	out := testkit.Run(t, "podman", append(store, "pull", "--quiet", "oci-archive:"+archive+":me/hello:1")...)
 	if id := strings.TrimSpace(out); len(id) != 64 {

@@ -2,6 +2,7 @@ package oci
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,20 @@ import (
 
 	"github.com/graftlinux/graft/internal/testkit"
 )
+
+// copyOne is CopyAll of one image.
+func copyOne(ctx context.Context, src, dst string, opts CopyOptions) (Copied, error) {
+	var got Copied
+	told := opts.Copied
+	opts.Copied = func(c Copied) {
+		got = c
+		if told != nil {
+			told(c)
+		}
+	}
+	err := CopyAll(ctx, []Route{{src, dst}}, opts)
+	return got, err
+}
 
 // signedImage is an index with a referrer, a signature of that, one of the
 // first platform, and cosign's tags.
@@ -85,7 +100,7 @@ func TestCopy(t *testing.T) {
 		"layout":  "oci:" + filepath.Join(dir, "layout"),
 		"archive": filepath.Join(dir, "a.tar"),
 	} {
-		got := must(Copy(t.Context(), first, dest, CopyOptions{}))(t)
+		got := must(copyOne(t.Context(), first, dest, CopyOptions{}))(t)
 		if got.Digest != want.Digest || got.Manifests != 8 || got.Referring != 5 || got.Missing == 0 {
 			t.Errorf("%s: got %+v", name, got)
 		}
@@ -97,7 +112,7 @@ func TestCopy(t *testing.T) {
 		for _, dest := range []string{host + "/copy:N", quietHost + "/copy:N", "oci:" + t.TempDir() + ":me/hello:7", filepath.Join(t.TempDir(), "x.tar")} {
 			n++
 			dest = strings.Replace(dest, "copy:N", fmt.Sprintf("copy-%d:1", n), 1)
-			must(Copy(t.Context(), src, dest, CopyOptions{}))(t)
+			must(copyOne(t.Context(), src, dest, CopyOptions{}))(t)
 			wantSigned(t, dest, want)
 		}
 	}
@@ -110,13 +125,13 @@ func TestCopyAgain(t *testing.T) {
 	signedImage(t, src)
 	dir := t.TempDir()
 	for _, dest := range []string{newTestRegistry(t) + "/copy:1", filepath.Join(dir, "layout")} {
-		first := must(Copy(t.Context(), src, dest, CopyOptions{DryRun: true}))(t)
-		second := must(Copy(t.Context(), src, dest, CopyOptions{}))(t)
+		first := must(copyOne(t.Context(), src, dest, CopyOptions{DryRun: true}))(t)
+		second := must(copyOne(t.Context(), src, dest, CopyOptions{}))(t)
 		if first != second || first.Missing == 0 {
 			t.Errorf("got %+v, announced %+v", second, first)
 		}
 		m.requests = nil
-		third := must(Copy(t.Context(), src, dest, CopyOptions{}))(t)
+		third := must(copyOne(t.Context(), src, dest, CopyOptions{}))(t)
 		if third.Missing != 0 {
 			t.Errorf("got %+v", third)
 		}
@@ -153,7 +168,7 @@ func TestCopyMounts(t *testing.T) {
 			}
 			next.ServeHTTP(w, r)
 		}
-		must(Copy(t.Context(), src, host+"/other/hello:1", CopyOptions{}))(t)
+		must(copyOne(t.Context(), src, host+"/other/hello:1", CopyOptions{}))(t)
 		if mounts != (sent.Load() == 0) || mounts != (mounted.Load() > 0) {
 			t.Errorf("mounts %v: got %d mounted and %d sent", mounts, mounted.Load(), sent.Load())
 		}
@@ -167,7 +182,7 @@ func TestCopyRepairs(t *testing.T) {
 	dir := t.TempDir()
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	want := signedImage(t, "oci:"+src+":me/hello:1")
-	must(Copy(t.Context(), src, dst, CopyOptions{}))(t)
+	must(copyOne(t.Context(), src, dst, CopyOptions{}))(t)
 	blobs, err := filepath.Glob(filepath.Join(dst, "blobs/sha256/*"))
 	if err != nil || len(blobs) < 10 {
 		t.Fatal(blobs, err)
@@ -180,7 +195,7 @@ func TestCopyRepairs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(Copy(t.Context(), src, dst, CopyOptions{}))(t)
+	must(copyOne(t.Context(), src, dst, CopyOptions{}))(t)
 	wantSigned(t, "oci:"+dst+":me/hello:1", want)
 	left, _ := filepath.Glob(filepath.Join(dst, "blobs/sha256/.*"))
 	if len(left) > 0 {
@@ -198,7 +213,7 @@ func TestCopyRepairs(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, dest := range []string{dst, dst + ".tar", newTestRegistry(t) + "/x:1"} {
-				_, err = Copy(t.Context(), src, dest, CopyOptions{})
+				_, err = copyOne(t.Context(), src, dest, CopyOptions{})
 				wantError(t, err, "copying "+src, filepath.Base(b), "digest")
 			}
 			if _, err := os.Stat(dst + ".tar"); err == nil {
@@ -216,7 +231,7 @@ func TestCopyPlatforms(t *testing.T) {
 	src, dst := filepath.Join(dir, "src"), filepath.Join(dir, "dst")
 	want := signedImage(t, "oci:"+src+":me/hello:1")
 	for _, dest := range []string{dst, dst + ".tar"} {
-		got := must(Copy(t.Context(), src, dest, CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
+		got := must(copyOne(t.Context(), src, dest, CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
 		if got.Digest != want.Digest || got.Manifests != 7 {
 			t.Errorf("got %+v", got)
 		}
@@ -224,11 +239,11 @@ func TestCopyPlatforms(t *testing.T) {
 		_, err := Open(t.Context(), dest, Options{Platform: "linux/arm64"})
 		wantError(t, err, "sha256:")
 	}
-	_, err := Copy(t.Context(), src, dst, CopyOptions{Platforms: []string{"linux/riscv64"}})
+	_, err := copyOne(t.Context(), src, dst, CopyOptions{Platforms: []string{"linux/riscv64"}})
 	wantError(t, err, "has no image for linux/riscv64")
-	_, err = Copy(t.Context(), src, dst, CopyOptions{Platforms: []string{"amd64"}})
+	_, err = copyOne(t.Context(), src, dst, CopyOptions{Platforms: []string{"amd64"}})
 	wantError(t, err, "parsing platform")
-	_, err = Copy(t.Context(), src, newTestRegistry(t)+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}})
+	_, err = copyOne(t.Context(), src, newTestRegistry(t)+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}})
 	wantError(t, err, "takes no index without all of its images")
 }
 
@@ -240,16 +255,16 @@ func TestCopyNames(t *testing.T) {
 	if _, err := Pack(t.Context(), []Packed{{Platform: linuxAMD64, Tree: helloTree(t)}}, bare, PackOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Copy(t.Context(), bare, host+"/x", CopyOptions{})
+	_, err := copyOne(t.Context(), bare, host+"/x", CopyOptions{})
 	wantError(t, err, "give the destination a tag")
-	_, err = Copy(t.Context(), bare, "docker-archive:"+filepath.Join(dir, "x.tar"), CopyOptions{})
+	_, err = copyOne(t.Context(), bare, "docker-archive:"+filepath.Join(dir, "x.tar"), CopyOptions{})
 	wantError(t, err, "docker-archive cannot keep")
-	got := must(Copy(t.Context(), bare, host+"/x:3", CopyOptions{}))(t)
-	must(Copy(t.Context(), host+"/x:3@"+got.Digest, filepath.Join(dir, "l"), CopyOptions{}))(t)
+	got := must(copyOne(t.Context(), bare, host+"/x:3", CopyOptions{}))(t)
+	must(copyOne(t.Context(), host+"/x:3@"+got.Digest, filepath.Join(dir, "l"), CopyOptions{}))(t)
 	if names := must(Names(t.Context(), filepath.Join(dir, "l"), Options{}))(t); len(names) != 1 || names[0].Name != host+"/x:3" {
 		t.Errorf("got %q", names)
 	}
-	must(Copy(t.Context(), filepath.Join(dir, "l"), host+"/y", CopyOptions{}))(t)
+	must(copyOne(t.Context(), filepath.Join(dir, "l"), host+"/y", CopyOptions{}))(t)
 	if tags := must(Tags(t.Context(), host+"/y", Options{}))(t); !cmp.Equal(tags, []string{"3"}) {
 		t.Errorf("got %q", tags)
 	}
@@ -261,7 +276,7 @@ func TestCopyNames(t *testing.T) {
 		{bare, dir, "not empty and no OCI layout"},
 		{bare, "", "empty name"},
 	} {
-		_, err := Copy(t.Context(), tt.src, tt.dst, CopyOptions{})
+		_, err := copyOne(t.Context(), tt.src, tt.dst, CopyOptions{})
 		wantError(t, err, "copying "+tt.src, tt.want)
 	}
 }
@@ -348,15 +363,15 @@ func TestCopySparse(t *testing.T) {
 	m, host := newMoody(t)
 	m.mood = tolerant()
 	for _, from := range []string{sparse, sparse + ".tar"} {
-		must(Copy(t.Context(), src, from, CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
-		_, err := Copy(t.Context(), from, host+"/x:1", CopyOptions{})
+		must(copyOne(t.Context(), src, from, CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
+		_, err := copyOne(t.Context(), from, host+"/x:1", CopyOptions{})
 		wantError(t, err, "mirrored with --platform", "lacks linux/arm64", "has linux/amd64")
-		got := must(Copy(t.Context(), from, host+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
+		got := must(copyOne(t.Context(), from, host+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}}))(t)
 		if got.Digest != want.Digest {
 			t.Errorf("got %+v", got)
 		}
 		opened(t, host+"/x:1", Options{Platform: "linux/amd64"})
-		_, err = Copy(t.Context(), from, newTestRegistry(t)+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}})
+		_, err = copyOne(t.Context(), from, newTestRegistry(t)+"/x:1", CopyOptions{Platforms: []string{"linux/amd64"}})
 		wantError(t, err, "takes no index without all of its images")
 	}
 }

@@ -86,9 +86,6 @@ func parsePort(s string, least int) (int, error) {
 	return n, nil
 }
 
-// String is the form that ParseForward reads.
-func (f Forward) String() string { return fmt.Sprintf("%d:%d", f.Host, f.Guest) }
-
 // machine is what differs between architectures.
 type machine struct {
 	program string

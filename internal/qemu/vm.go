@@ -92,15 +92,6 @@ func (v *VM) Wait() error {
 	return v.err
 }
 
-// Done is closed when the machine has ended.
-func (v *VM) Done() <-chan struct{} { return v.done }
-
-// Kill ends the machine, as pulling the plug does, and waits for that.
-func (v *VM) Kill() {
-	v.cancel()
-	<-v.done
-}
-
 func find(arch string) (string, error) {
 	m := machines[arch]
 	program, err := exec.LookPath(m.program)

@@ -29,9 +29,6 @@ func (p Problem) String() string {
 	return fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Message)
 }
 
-// Error implements error.
-func (p Problem) Error() string { return p.String() }
-
 // findings are gathered while a tree is read.
 type findings struct {
 	problems, warnings []Problem

@@ -7,8 +7,8 @@ import (
 
 func TestProblemString(t *testing.T) {
 	t.Parallel()
-	equal(t, "with a line", Problem{File: "a/pkg.yaml", Line: 3, Message: "m"}.Error(), "a/pkg.yaml:3: m")
-	equal(t, "without", Problem{File: "a/pkg.yaml", Message: "m"}.Error(), "a/pkg.yaml: m")
+	equal(t, "with a line", Problem{File: "a/pkg.yaml", Line: 3, Message: "m"}.String(), "a/pkg.yaml:3: m")
+	equal(t, "without", Problem{File: "a/pkg.yaml", Message: "m"}.String(), "a/pkg.yaml: m")
 }
 
 func TestExcerpt(t *testing.T) {

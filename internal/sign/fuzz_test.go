@@ -72,11 +72,11 @@ func FuzzVerify(f *testing.F) {
 			annotationSignature: sig, annotationCertificate: cert, annotationLog: entry, annotationTimestamp: stamp,
 		}}
 		v := Verifier{Rule: signer.Rule(), Root: root}
-		got, err := v.Signature(s, someDigest)
+		got, err := v.Verify(s, someDigest, PredicateSignature)
 		if err == nil && (got.Signer != alice || got.Issuer != login || got.Type != PredicateSignature || got.Time.IsZero()) {
 			t.Errorf("it counts as %+v", got)
 		}
-		if _, err := v.Signature(s, otherDigest); err == nil {
+		if _, err := v.Verify(s, otherDigest, PredicateSignature); err == nil {
 			t.Error("it counts for another digest")
 		}
 		_, _ = TypeOf(s)

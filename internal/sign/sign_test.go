@@ -91,7 +91,7 @@ func TestKinds(t *testing.T) {
 			t.Run(kind+" "+form, func(t *testing.T) {
 				s := sign(t, must[*Signer](t)(WithKey(key, Services{})), map[string]string{"a": "b"})
 				v := Verifier{Rule: Rule{Key: pub}, IgnoreLog: true, Annotations: map[string]string{"a": "b"}}
-				got := must[Verified](t)(v.Signature(s, someDigest))
+				got := must[Verified](t)(v.Verify(s, someDigest, PredicateSignature))
 				if got.Signer != pub.Fingerprint() || got.Legacy != (form == "legacy") || got.Annotations["a"] != "b" {
 					t.Errorf("got %+v", got)
 				}
@@ -100,7 +100,7 @@ func TestKinds(t *testing.T) {
 				}
 				logged := sign(t, must[*Signer](t)(WithKey(key, Services{Rekor: services.Rekor})), nil)
 				v = Verifier{Rule: Rule{Key: pub}, Root: tr}
-				got = must[Verified](t)(v.Signature(logged, someDigest))
+				got = must[Verified](t)(v.Verify(logged, someDigest, PredicateSignature))
 				if got.TimeFrom != "log" || time.Since(got.Time) > time.Minute || got.LogIndex < 0 {
 					t.Errorf("got %+v", got)
 				}
@@ -122,7 +122,7 @@ func TestIdentity(t *testing.T) {
 		for form, sign := range forms {
 			t.Run(name+" "+form, func(t *testing.T) {
 				v := Verifier{Rule: signer.Rule(), Root: tr, IgnoreLog: with.Rekor == ""}
-				got := must[Verified](t)(v.Signature(sign(t, signer, nil), someDigest))
+				got := must[Verified](t)(v.Verify(sign(t, signer, nil), someDigest, PredicateSignature))
 				if got.Signer != alice || got.Issuer != login || time.Since(got.Time) > time.Minute || got.TimeFrom == "" {
 					t.Errorf("got %+v", got)
 				}
@@ -140,14 +140,14 @@ func TestAttest(t *testing.T) {
 		"bundle": must[Signature](t)(s.Attest(t.Context(), img, PredicateSLSA1, predicate)),
 		"legacy": must[Signature](t)(s.AttestLegacy(t.Context(), img, PredicateSLSA1, predicate)),
 	} {
-		got := must[Verified](t)(v.Attestation(a, someDigest, PredicateSLSA1))
+		got := must[Verified](t)(v.Verify(a, someDigest, PredicateSLSA1))
 		if !bytes.Equal(got.Predicate, predicate) || got.Type != PredicateSLSA1 {
 			t.Errorf("%s: got %+v", name, got)
 		}
 		if kind, err := TypeOf(a); err != nil || kind != PredicateSLSA1 {
 			t.Errorf("%s: type %q, %v", name, kind, err)
 		}
-		if _, err := v.Signature(a, someDigest); err == nil {
+		if _, err := v.Verify(a, someDigest, PredicateSignature); err == nil {
 			t.Errorf("%s: an attestation counts as a signature", name)
 		}
 	}
@@ -274,7 +274,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, err := c.v.Signature(c.s, someDigest)
+			got, err := c.v.Verify(c.s, someDigest, PredicateSignature)
 			var r *Refusal
 			if !errors.As(err, &r) {
 				t.Fatalf("got %+v, %v, want a refusal", got, err)
@@ -285,20 +285,20 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	for name, s := range map[string]Signature{"bundle": kb, "legacy": kl} {
-		_, err := keyRule.Signature(s, otherDigest)
+		_, err := keyRule.Verify(s, otherDigest, PredicateSignature)
 		if err == nil || !strings.Contains(err.Error(), "rule digest: it signs \""+someDigest+`"; the rule wants `+otherDigest) {
 			t.Errorf("%s of another digest: got %v", name, err)
 		}
 	}
 	for name, s := range map[string]Signature{"bundle": old, "legacy": oldLegacy} {
-		if _, err := nameRule.Signature(s, someDigest); err != nil {
+		if _, err := nameRule.Verify(s, someDigest, PredicateSignature); err != nil {
 			t.Errorf("%s, expired, that the log saw in time: %v", name, err)
 		}
 	}
-	if _, err := with(nameRule, func(v *Verifier) { v.IgnoreSCT = true }).Signature(noSCT, someDigest); err != nil {
+	if _, err := with(nameRule, func(v *Verifier) { v.IgnoreSCT = true }).Verify(noSCT, someDigest, PredicateSignature); err != nil {
 		t.Errorf("without SCT, as allowed: %v", err)
 	}
-	if _, err := (&Verifier{}).Signature(kb, someDigest); err == nil {
+	if _, err := (&Verifier{}).Verify(kb, someDigest, PredicateSignature); err == nil {
 		t.Error("the zero Verifier takes something")
 	}
 }

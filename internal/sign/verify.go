@@ -41,18 +41,6 @@ type Verified struct {
 	Predicate   json.RawMessage   // of an attestation
 }
 
-// Signature verifies that s is a signature of the digest by the rule. Errors are
-// of the type *Refusal, unless the Verifier itself is wrong.
-func (v *Verifier) Signature(s Signature, digest string) (Verified, error) {
-	return v.verify(s, digest, PredicateSignature)
-}
-
-// Attestation verifies that s says something of the type about the digest, by
-// the rule.
-func (v *Verifier) Attestation(s Signature, digest, predicateType string) (Verified, error) {
-	return v.verify(s, digest, predicateType)
-}
-
 // TypeOf says what s claims to be, unverified: the predicate type of a
 // statement, or PredicateSignature for a legacy signature.
 func TypeOf(s Signature) (string, error) {
@@ -67,7 +55,10 @@ func TypeOf(s Signature) (string, error) {
 	return st.PredicateType, err
 }
 
-func (v *Verifier) verify(s Signature, digest, predicateType string) (Verified, error) {
+// Verify verifies by the rule that s says something about the digest: that it is a
+// signature (PredicateSignature), or an attestation of another type. Errors are of
+// the type *Refusal, unless the Verifier itself is wrong.
+func (v *Verifier) Verify(s Signature, digest, predicateType string) (Verified, error) {
 	var none Verified
 	if err := v.Rule.validate(); err != nil {
 		return none, err

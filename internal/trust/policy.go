@@ -262,24 +262,16 @@ func (r *rule) publicKey() error {
 
 // Check says what was verified of an image before it may be used, or returns a
 // *Refused. name is what rules match: the Ref of a Descriptor, or a name that
-// stands for it. The descriptors are the image as it was named, and then, if
-// that is an index, the image that is used of it: a signature of any of them
-// vouches. With the index alone, all its images must be signed if it is not.
-func (p *Policy) Check(ctx context.Context, name string, ds ...oci.Descriptor) ([]Verified, error) {
-	if len(ds) == 0 {
-		return nil, fmt.Errorf("checking %s: there is no image", name)
-	}
-	key := Name(name)
-	for _, d := range ds {
-		key += " " + d.Ref
-	}
+// stands for it. Of an index that is not signed all images must be.
+func (p *Policy) Check(ctx context.Context, name string, d oci.Descriptor) ([]Verified, error) {
+	key := Name(name) + " " + d.Ref
 	p.mu.Lock()
 	known, ok := p.done[key]
 	p.mu.Unlock()
 	if ok {
 		return slices.Clone(known), nil
 	}
-	verified, err := p.check(ctx, Name(name), ds)
+	verified, err := p.check(ctx, Name(name), d)
 	if err != nil {
 		return nil, err
 	}
@@ -289,23 +281,25 @@ func (p *Policy) Check(ctx context.Context, name string, ds ...oci.Descriptor) (
 	return slices.Clone(verified), nil
 }
 
-func (p *Policy) check(ctx context.Context, name string, ds []oci.Descriptor) ([]Verified, error) {
+func (p *Policy) check(ctx context.Context, name string, d oci.Descriptor) ([]Verified, error) {
 	r := p.ruleFor(name)
 	switch {
 	case r == nil:
-		return nil, &Refused{Image: ds[0].Ref, Rule: "the policy " + p.file, Why: []string{
+		return nil, &Refused{Image: d.Ref, Rule: "the policy " + p.file, Why: []string{
 			fmt.Sprintf("no rule matches %s; a last rule for \"*\" says what becomes of such images", name),
 		}}
 	case r.Deny:
-		return nil, &Refused{Image: ds[0].Ref, Rule: r.name + " of " + p.file, Why: []string{"it denies " + name}}
+		return nil, &Refused{Image: d.Ref, Rule: r.name + " of " + p.file, Why: []string{"it denies " + name}}
 	case r.Skip:
-		return []Verified{{Image: ds[0].Ref, Digest: ds[0].Digest, Rule: r.name, Skipped: true}}, nil
+		return []Verified{{Image: d.Ref, Digest: d.Digest, Rule: r.name, Skipped: true}}, nil
 	}
 	v, err := p.verifier(ctx, r)
 	if err != nil {
-		return nil, fmt.Errorf("checking %s: %w", ds[0].Ref, err)
+		return nil, fmt.Errorf("checking %s: %w", d.Ref, err)
 	}
-	verified, err := p.verify(ctx, v, ds)
+	opts := p.opts.Registry
+	opts.Platform = ""
+	verified, err := VerifyImage(ctx, d, v, opts)
 	var refused *Refused
 	if errors.As(err, &refused) {
 		refused.Rule = r.name + " of " + p.file
@@ -340,26 +334,4 @@ func (p *Policy) verifier(ctx context.Context, r *rule) (*sign.Verifier, error) 
 	}
 	v.Root = p.root
 	return v, nil
-}
-
-func (p *Policy) verify(ctx context.Context, v *sign.Verifier, ds []oci.Descriptor) ([]Verified, error) {
-	if len(ds) == 1 {
-		opts := p.opts.Registry
-		opts.Platform = ""
-		return VerifyImage(ctx, ds[0], v, opts)
-	}
-	var all *Refused
-	for _, d := range ds {
-		verified, err := Verify(ctx, d, v, p.opts.Registry)
-		var refused *Refused
-		if !errors.As(err, &refused) {
-			return verified, err
-		}
-		if all == nil {
-			all = refused
-			continue
-		}
-		all.Why = append(all.Why, refused.Why...)
-	}
-	return nil, all
 }

@@ -87,13 +87,14 @@ func TestPolicy(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of the platform", func(t *testing.T) {
-		d := image("keyed/platform")
-		amd := must(ofPlatform(t.Context(), d, d.Platforms[0], oci.Options{}))(t)
-		_, err := p.Check(t.Context(), d.Ref, d, amd)
-		wantRefused(t, err, "it has no signature")
-		o.sign(t, amd, Legacy)
-		if got := must(p.Check(t.Context(), d.Ref, d, amd))(t); got[0].Digest != amd.Digest {
+	t.Run("of the platforms", func(t *testing.T) {
+		d := image("keyed/platforms")
+		for _, platform := range d.Platforms {
+			_, err := p.Check(t.Context(), d.Ref, d)
+			wantRefused(t, err, "it has no signature")
+			o.sign(t, must(ofPlatform(t.Context(), d, platform, oci.Options{}))(t), Legacy)
+		}
+		if got := must(p.Check(t.Context(), d.Ref, d))(t); len(got) != len(d.Platforms) {
 			t.Errorf("got %+v", got)
 		}
 	})

@@ -168,7 +168,7 @@ func verify(ctx context.Context, d oci.Descriptor, v *sign.Verifier, predicateTy
 		if kind, err := sign.TypeOf(f.Signature); err == nil && kind != predicateType {
 			continue
 		}
-		got, err := v.Attestation(f.Signature, d.Digest, predicateType)
+		got, err := v.Verify(f.Signature, d.Digest, predicateType)
 		if err != nil {
 			refused.add(f.where, err)
 			continue

@@ -32,10 +32,6 @@ type Reader struct {
 // inode identifies a file within an archive; the kernel compares the same.
 type inode struct{ major, minor, ino, typ uint32 }
 
-// NewReader returns a Reader for the archive at the start of r. It reads ahead:
-// to go on behind the archive, use NewInitramfsReader.
-func NewReader(r io.Reader) *Reader { return newReader(newSource(r)) }
-
 func newReader(src *source) *Reader { return &Reader{src: src} }
 
 // newSegmentReader returns a Reader for all archives in src.

@@ -26,7 +26,7 @@ func TestReadGNU(t *testing.T) {
 		t.Run(format, func(t *testing.T) {
 			names := "./a\na/data\na/linked\na/symlink\nlinked\n"
 			b := run(t, makeTree(t), []byte(names), "cpio", "-o", "-H", format, "--quiet")
-			entries, err := readAll(NewReader(bytes.NewReader(b)))
+			entries, err := readAll(newReader(newSource(bytes.NewReader(b))))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestReadChecksum(t *testing.T) {
 	b := run(t, makeTree(t), []byte("a/data\n"), "cpio", "-o", "-H", "crc", "--quiet")
 	i := bytes.Index(b, []byte("hello"))
 	b[i] = 'j'
-	_, err := readAll(NewReader(bytes.NewReader(b)))
+	_, err := readAll(newReader(newSource(bytes.NewReader(b))))
 	if err == nil || !strings.Contains(err.Error(), "checksum is 00000216, want 00000214") {
 		t.Errorf("changed content: got %v, want a checksum error", err)
 	}
@@ -70,7 +70,7 @@ func TestReadChecksum(t *testing.T) {
 func TestReadTruncated(t *testing.T) {
 	whole := archive(t, sample)
 	for n := range len(whole) {
-		_, err := readAll(NewReader(bytes.NewReader(whole[:n])))
+		_, err := readAll(newReader(newSource(bytes.NewReader(whole[:n]))))
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("first %d of %d bytes: got %v, want io.ErrUnexpectedEOF", n, len(whole), err)
 		}
@@ -110,7 +110,7 @@ func TestReadRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := readAll(NewReader(bytes.NewReader(tt.input)))
+			_, err := readAll(newReader(newSource(bytes.NewReader(tt.input))))
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
@@ -124,7 +124,7 @@ func TestReadPaddedName(t *testing.T) {
 	b = append(b[:110+7:110+7], append(make([]byte, 3), b[110+7:]...)...)
 	// 110+7+3 is a multiple of four, as 110+7+3 padding bytes were before.
 	b = append(b[:120:120], b[123:]...)
-	entries, err := readAll(NewReader(bytes.NewReader(b)))
+	entries, err := readAll(newReader(newSource(bytes.NewReader(b))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestReadPaddedName(t *testing.T) {
 }
 
 func TestNextSkipsContent(t *testing.T) {
-	r := NewReader(bytes.NewReader(archive(t, sample)))
+	r := newReader(newSource(bytes.NewReader(archive(t, sample))))
 	var got []string
 	for {
 		h, err := r.Next()
@@ -185,7 +185,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(archive(f, nil))
 	f.Add(edit(&testing.T{}, file("x", 0o644, "abcd"), 0, "00000000"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		entries, err := readAll(NewReader(bytes.NewReader(b)))
+		entries, err := readAll(newReader(newSource(bytes.NewReader(b))))
 		if err != nil {
 			return
 		}

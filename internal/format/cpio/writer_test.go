@@ -122,7 +122,7 @@ func readAll(r *Reader) ([]entry, error) {
 var cmpEntry = cmp.AllowUnexported(entry{})
 
 func TestRoundTrip(t *testing.T) {
-	got, err := readAll(NewReader(bytes.NewReader(archive(t, sample))))
+	got, err := readAll(newReader(newSource(bytes.NewReader(archive(t, sample)))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +388,7 @@ func TestMkdirAll(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	entries, err := readAll(NewReader(&b))
+	entries, err := readAll(newReader(newSource(&b)))
 	if err != nil {
 		t.Fatal(err)
 	}

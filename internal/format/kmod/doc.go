@@ -10,8 +10,6 @@
 //     lib/modules/VERSION, without touching a file itself.
 //   - [LoadIndex] reads the text files back, for a program that loads modules.
 //
-// [Sources] and [ReadAll] do the first part for a whole directory.
-//
 // The yardstick is depmod of kmod 30: for the same directory, every file is
 // equal byte for byte. Where depmod follows the order in which the file system
 // lists a directory, this package goes by name; that concerns only modules of

@@ -6,9 +6,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -347,7 +345,7 @@ func TestDecompressionLimit(t *testing.T) {
 // TestModinfo compares real modules with what modinfo says.
 func TestModinfo(t *testing.T) {
 	for _, tree := range moduleTrees(t) {
-		modules := readTree(t, tree, 2)
+		modules := readTree(t, tree)
 		var paths []string
 		for i, m := range modules {
 			if i%10 == 0 {
@@ -393,38 +391,6 @@ func TestNames(t *testing.T) {
 	for _, path := range []string{"modules.dep", ".ko", "a/.ko.xz", "a.ko.bz2", "a.kox", "a.ko/b"} {
 		if IsModule(path) {
 			t.Errorf("IsModule(%q) = true", path)
-		}
-	}
-}
-
-// TestReadAll: result and error do not depend on the number of workers.
-func TestReadAll(t *testing.T) {
-	dir := t.TempDir()
-	for i := range 50 {
-		m := testModule{modinfo: []string{fmt.Sprintf("name=m%02d", i)}}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("m%02d.ko", i)), m.build(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := readTree(t, dir, 1)
-	for _, workers := range []int{0, 2, 16} {
-		if diff := cmp.Diff(want, readTree(t, dir, workers)); diff != "" {
-			t.Errorf("%d workers give another result:\n%s", workers, diff)
-		}
-	}
-	for _, name := range []string{"m07.ko", "m33.ko"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("broken"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sources, err := Sources(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, workers := range []int{1, 16} {
-		_, err := ReadAll(sources, workers)
-		if err == nil || !strings.Contains(err.Error(), "reading kernel module m07.ko") {
-			t.Errorf("%d workers: got %v, want an error for m07.ko", workers, err)
 		}
 	}
 }

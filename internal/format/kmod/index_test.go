@@ -24,7 +24,7 @@ func indexed(t testing.TB, tr tree) (base string, x *Index) {
 
 func index(t testing.TB, dir string) *Index {
 	t.Helper()
-	files, _, err := Depmod(readTree(t, dir, 2), treeOptions(t, dir))
+	files, _, err := Depmod(readTree(t, dir), treeOptions(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

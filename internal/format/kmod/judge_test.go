@@ -91,13 +91,32 @@ func treeOptions(t testing.TB, dir string, search ...string) Options {
 	}
 }
 
-func readTree(t testing.TB, dir string, workers int) []Module {
+// readTree reads the modules in lib/modules/VERSION, as depmod does.
+func readTree(t testing.TB, dir string) []Module {
 	t.Helper()
-	sources, err := Sources(os.DirFS(dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	modules, err := ReadAll(sources, workers)
+	var modules []Module
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "build" || d.Name() == "source"):
+			return fs.SkipDir
+		case d.IsDir() || !IsModule(path):
+			return nil
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		info, err := ReadInfo(f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		name, err := filepath.Rel(dir, path)
+		modules = append(modules, Module{Path: name, Info: *info})
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +136,7 @@ func compareDepmod(t *testing.T, base, version string, search ...string) []Warni
 	if err := os.WriteFile(config, []byte(line), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	files, warnings, err := Depmod(readTree(t, dir, 2), treeOptions(t, dir, search...))
+	files, warnings, err := Depmod(readTree(t, dir), treeOptions(t, dir, search...))
 	if err != nil {
 		t.Fatal(err)
 	}
