@@ -171,7 +171,7 @@ func (s *shop) load(ctx context.Context, platform string) (*recipe.Set, error) {
 		return nil, err
 	}
 	for _, p := range set.Problems {
-		err = errors.Join(err, p)
+		err = errors.Join(err, errors.New(p.String()))
 	}
 	s.note(set.Warnings)
 	return set, err
