@@ -72,7 +72,10 @@ func TestCpio(t *testing.T) {
 	if err := Cpio(context.Background(), &b, sample(t), nil); err != nil {
 		t.Fatal(err)
 	}
-	r := cpio.NewReader(&b)
+	r, err := cpio.NewInitramfsReader(&b).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var got []string
 	for {
 		h, err := r.Next()

@@ -32,6 +32,8 @@ type Machine struct {
 	console  *console
 	forwards []qemu.Forward
 	started  time.Time
+	cancel   context.CancelFunc
+	ended    chan struct{} // closed when the machine has ended
 }
 
 // Boot starts a machine under emulation. Forwards with host port 0 get a free
@@ -46,8 +48,8 @@ func Boot(t testing.TB, c qemu.Config) *Machine {
 		}
 		c.Forwards[i] = f
 	}
-	m := &Machine{t: t, console: newConsole(), forwards: c.Forwards, started: time.Now()}
 	ctx, cancel := context.WithTimeout(t.Context(), Limit)
+	m := &Machine{t: t, console: newConsole(), forwards: c.Forwards, started: time.Now(), cancel: cancel, ended: make(chan struct{})}
 	vm, err := qemu.Start(ctx, c, nil, m.console)
 	if missing := (*qemu.MissingError)(nil); errors.As(err, &missing) {
 		cancel()
@@ -58,8 +60,11 @@ func Boot(t testing.TB, c qemu.Config) *Machine {
 		t.Fatal(err)
 	}
 	m.vm = vm
+	go func() {
+		_ = vm.Wait() // WaitEnd and WaitFor say how it ended
+		close(m.ended)
+	}()
 	t.Cleanup(func() {
-		cancel()
 		m.PowerOff()
 		if t.Failed() {
 			t.Logf("the serial console:\n%s", strings.Join(m.Console(), "\n"))
@@ -89,7 +94,7 @@ func (m *Machine) WaitFor(text string) string {
 		seen += len(lines)
 		select {
 		case <-more:
-		case <-m.vm.Done(): // its last words are yet to be read
+		case <-m.ended: // its last words are yet to be read
 			ended = true
 		}
 	}
@@ -122,7 +127,10 @@ func (m *Machine) Address(guestPort int) string {
 }
 
 // PowerOff pulls the plug.
-func (m *Machine) PowerOff() { m.vm.Kill() }
+func (m *Machine) PowerOff() {
+	m.cancel()
+	<-m.ended
+}
 
 // console cuts what a serial port says into lines.
 type console struct {
