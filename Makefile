@@ -15,7 +15,7 @@ BUILD    = $(GO) build -ldflags '$(LDFLAGS)'
 DEMO_PACKAGES = qemu-system-x86
 TEST_PACKAGES = $(DEMO_PACKAGES) squashfs-tools cpio kmod zstd xz-utils skopeo podman gcc libc6-dev git runc busybox-static graphviz \
 	systemd llvm gdisk fdisk dosfstools mtools xfsprogs e2fsprogs xorriso genisoimage libarchive-tools qemu-utils libxml2-utils pigz \
-	grub-common grub-pc-bin grub-efi-amd64-bin ovmf systemd-boot-efi binutils sbsigntool efitools osslsigncode swtpm libtss2-tcti-swtpm0
+	distro-info-data grub-common grub-pc-bin grub-efi-amd64-bin ovmf systemd-boot-efi binutils sbsigntool efitools osslsigncode swtpm libtss2-tcti-swtpm0
 BENCH_PACKAGES = squashfs-tools cpio kmod zstd time runc systemd-boot-efi binutils dosfstools mtools gdisk xfsprogs \
 	grub-common grub-pc-bin xorriso qemu-utils xz-utils pigz
 

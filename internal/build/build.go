@@ -5,13 +5,13 @@
 package build
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -204,8 +204,9 @@ func (c *Config) complete(ctx context.Context, j job, t *tree.Tree) (Result, err
 	return r, err
 }
 
-// sbomVersion is part of the cache's key. It changes with what sbom.Scan writes.
-const sbomVersion = "1"
+// sbomVersion is part of the cache's key. It changes with what package sbom writes, and
+// with what is told to it.
+const sbomVersion = "2"
 
 // addSBOM puts a document into the extension that lists what is in it: Go
 // modules, Debian packages.
@@ -220,15 +221,16 @@ func (c *Config) addSBOM(ctx context.Context, j job, t *tree.Tree) error {
 		return err
 	}
 	var doc []byte
-	key := fmt.Sprintf("sbom|v%s|%s|%s", sbomVersion, digest, input)
+	key := fmt.Sprintf("sbom|v%s|%s|%s", sbomVersion, digest, input) // what debs say follows from their checksums
 	err = cache.JSON(ctx, c.Cache, key, "SBOM of "+j.name, &doc, func() error {
+		if opts.Debs, err = c.Builder.describe(ctx, opts.Debs); err != nil {
+			return err
+		}
 		d, err := sbom.Scan(ctx, t, opts)
 		if err != nil {
 			return err
 		}
-		var b bytes.Buffer
-		_, err = d.WriteTo(&b)
-		doc = b.Bytes()
+		doc, err = contentOf(d)
 		return err
 	})
 	if err != nil {
@@ -254,7 +256,7 @@ func parts(p *recipe.Package, platform string) (debs []sbom.Deb, modules []sbom.
 				if d.Arch == "" {
 					d.Arch = path.Base(platform)
 				}
-				debs = append(debs, sbom.Deb{Name: d.Name, Version: d.Version, Arch: d.Arch, SHA256: s.SHA256})
+				debs = append(debs, sbom.Deb{Name: d.Name, Version: d.Version, Arch: d.Arch, SHA256: s.SHA256, Suite: s.Suite})
 			}
 			if m, err := fetch.ParseModule(s.Module); err == nil && s.Module != "" {
 				modules = append(modules, sbom.Module{Path: m.Path, Version: m.Version, Sum: s.Sum})
@@ -262,4 +264,21 @@ func parts(p *recipe.Package, platform string) (debs []sbom.Deb, modules []sbom.
 		}
 	}
 	return debs, modules
+}
+
+// describe adds what Debian packages say of themselves: it is in the cache since
+// they were fetched.
+func (b *Builder) describe(ctx context.Context, list []sbom.Deb) ([]sbom.Deb, error) {
+	list = slices.Clone(list)
+	for i, d := range list {
+		if d.Arch == fetch.SourceArch {
+			continue
+		}
+		info, err := b.opts.Fetch.DebInfo(ctx, fetch.DebSource{Name: d.Name, Arch: d.Arch, Version: d.Version, SHA256: d.SHA256, Suite: d.Suite})
+		if err != nil {
+			return nil, err
+		}
+		list[i].Arch, list[i].Source, list[i].SourceVersion = info.Arch, info.Source, info.SourceVersion
+	}
+	return list, nil
 }

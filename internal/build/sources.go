@@ -152,7 +152,7 @@ func (m *maker) deb(s recipe.Source) (*plan.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.SHA256 = s.SHA256
+	d.SHA256, d.Suite = s.SHA256, s.Suite
 	if d.Arch == "" {
 		_, d.Arch, _ = strings.Cut(m.target, "/")
 	}
@@ -267,20 +267,47 @@ func (m *maker) sbom(s recipe.SBOM) error {
 	if err != nil {
 		return fmt.Errorf("%s: sbom: %w", m.p.FileName, err)
 	}
-	var data bytes.Buffer
-	if _, err := doc.WriteTo(&data); err != nil {
-		return err
-	}
 	for _, w := range doc.Warnings {
 		m.b.Warnings = append(m.b.Warnings, recipe.Problem{File: m.p.FileName, Message: "sbom: " + w})
 	}
-	t := tree.New()
-	if err := t.Put(strings.TrimPrefix(absolute(s.OutputPath, tempDir), "/"), tree.File(0o644, data.Bytes())); err != nil {
+	files, err := m.b.document(s.OutputPath, in, doc)
+	if err != nil {
 		return err
 	}
-	m.add(m.op(m.p.Name+": sbom", &plan.Files{
-		Key:  filesKey("sbom", s.OutputPath, data.String()),
-		Tree: func(context.Context, plan.Log) (*tree.Tree, error) { return t, nil },
-	}))
+	m.add(m.op(m.p.Name+": sbom", files))
 	return nil
+}
+
+// document is a file with the document of a recipe. What Debian packages say of
+// themselves is added when it is written: nobody may have fetched them yet. It
+// follows from their checksums, which are in the key with the rest.
+func (b *Builder) document(name string, in sbom.Recipe, doc *sbom.Document) (*plan.Files, error) {
+	plain, err := contentOf(doc)
+	if err != nil {
+		return nil, err
+	}
+	key := []string{"sbom", name, string(plain)}
+	if len(in.Debs) > 0 {
+		key = append(key, sbomVersion)
+	}
+	return &plan.Files{Key: filesKey(key...), Tree: func(ctx context.Context, _ plan.Log) (*tree.Tree, error) {
+		described := in
+		var err error
+		if described.Debs, err = b.describe(ctx, in.Debs); err != nil {
+			return nil, err
+		}
+		doc, err := sbom.OfRecipe(described)
+		if err != nil {
+			return nil, err
+		}
+		data, err := contentOf(doc)
+		t := tree.New()
+		return t, errors.Join(err, t.Put(strings.TrimPrefix(absolute(name, tempDir), "/"), tree.File(0o644, data)))
+	}}, nil
+}
+
+func contentOf(d *sbom.Document) ([]byte, error) {
+	var b bytes.Buffer
+	_, err := d.WriteTo(&b)
+	return b.Bytes(), err
 }

@@ -163,10 +163,10 @@ func TestSection7SourcesDead(t *testing.T) {
 	s.wantError("p", web.URL+"/gone", "404 Not Found", "there is no such thing here")
 }
 
-// debian is a mirror with one package, hello 1.0-1.
-func debian(t *testing.T, web *site) (sum string) {
+// debian is a mirror with one package, hello 1.0-1, whose control file has more fields.
+func debian(t *testing.T, web *site, fields ...string) (sum string) {
 	t.Helper()
-	control := tarOf(t, "./control", "Package: hello\nVersion: 1.0-1\nArchitecture: amd64\n")
+	control := tarOf(t, "./control", "Package: hello\nVersion: 1.0-1\nArchitecture: amd64\n"+strings.Join(fields, ""))
 	packed := ar("debian-binary", "2.0\n", "control.tar", control, "data.tar", tarOf(t, "./usr/bin/hello", "hello\n", "./usr/share/doc/hello", "doc\n"))
 	sum = fmt.Sprintf("%x", sha256.Sum256([]byte(packed)))
 	file := "pool/main/s/source/hello_1.0-1_amd64.deb"

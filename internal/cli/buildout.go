@@ -37,9 +37,22 @@ func (w *work) explain(screen *screen, err error) error {
 	}
 	var f *fetch.Error
 	if errors.As(err, &f) {
-		return withCode(exitDependency, err)
+		return fetchError(err, f)
 	}
 	return recipeError(err)
+}
+
+// fetchError is that of a build without a source. What a recipe says wrong is not
+// the network's fault.
+func fetchError(err error, f *fetch.Error) error {
+	code := exitDependency
+	if errors.Is(err, fetch.ErrOtherPackage) {
+		code = exitInvalid
+	}
+	if f.Hint == "" {
+		return withCode(code, err)
+	}
+	return withCode(code, err, f.Hint)
 }
 
 // lastLines of a failed script's output are shown.

@@ -170,7 +170,7 @@ func checksums(ctx context.Context, f *fetch.Fetcher, use recipe.Use) (sums []re
 		if err != nil {
 			return nil, "", err
 		}
-		if d.Arch == "" {
+		if d.Suite = src.Suite; d.Arch == "" {
 			_, d.Arch, _ = strings.Cut(use.Platforms[0], "/")
 		}
 		d, signed, err := f.ResolveDeb(ctx, d)

@@ -168,7 +168,7 @@ func fetchSource(ctx context.Context, f *fetch.Fetcher, src recipe.Source, platf
 		if err != nil {
 			return err
 		}
-		if d.SHA256 = src.SHA256; d.Arch == "" {
+		if d.SHA256, d.Suite = src.SHA256, src.Suite; d.Arch == "" {
 			d.Arch = arch
 		}
 		got, err := f.Deb(ctx, d)

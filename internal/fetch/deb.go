@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/format/deb"
 	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
@@ -16,8 +17,9 @@ type DebOptions struct {
 	// Mirror is the URL that dists/ and pool/ are below; "" takes those that apt
 	// is set up with.
 	Mirror string
-	// Suites and Components to look into first; empty takes those of apt. Other
-	// components of these suites follow, then stable, testing and unstable.
+	// Suites and Components to look into first, but after the suite of a DebSource;
+	// empty takes those of apt. Other components of these suites follow, then stable,
+	// testing and unstable.
 	Suites, Components []string
 	// AptDir has apt's settings, "" is /etc/apt; ListsDir has what `apt-get
 	// update` downloaded, "" is /var/lib/apt/lists.
@@ -33,6 +35,9 @@ func (o DebOptions) listsDir() string { return cmp.Or(o.ListsDir, "/var/lib/apt/
 type DebSource struct {
 	Name, Arch, Version string // "bash", "amd64" in Debian's words, "5.2.15-2+b8"
 	SHA256              string // of the .deb file or tarball, hex digits
+	// Suite to look into first, with those beside it, as bookworm or
+	// bookworm-security; "" if it is not known.
+	Suite string
 }
 
 // SourceArch is what Debian calls the architecture of source packages.
@@ -70,6 +75,8 @@ func (s DebSource) checkNames() error {
 		return fmt.Errorf("%q is no architecture of Debian", s.Arch)
 	case !debVersion.MatchString(s.Version):
 		return fmt.Errorf("%q is no version of a Debian package", s.Version)
+	case s.Suite != "" && !debArch.MatchString(s.Suite):
+		return fmt.Errorf("%q is no suite of Debian", s.Suite)
 	}
 	return nil
 }
@@ -97,9 +104,15 @@ func (s DebSource) Key() string { return fileKey(s.SHA256, "") }
 
 // Deb gets a Debian package: exactly that version, with that checksum. Packages
 // that the indexes do not list any more, or not in the suites that apt is set
-// up with, are looked for beside their other versions.
+// up with, are looked for beside their other versions. What DebInfo tells of it
+// is in the cache afterwards.
 func (f *Fetcher) Deb(ctx context.Context, s DebSource) (*cache.Blob, error) {
 	b, err := f.deb(ctx, s)
+	if err == nil && s.Arch != SourceArch {
+		if _, err = f.debInfo(ctx, s, func() (deb.Control, error) { return readControl(b) }); err != nil {
+			return nil, failed("Debian package "+s.String(), errors.Join(err, b.Close()))
+		}
+	}
 	return b, failed("Debian package "+s.String(), err)
 }
 

@@ -89,10 +89,10 @@ func (a *archive) fetcher(t testing.TB) *Fetcher {
 }
 
 // add puts a package into the pool, and into the index of a suite unless that
-// is "".
-func (a *archive) add(t testing.TB, suite, component string, s DebSource) DebSource {
+// is "". Fields are added to its control file.
+func (a *archive) add(t testing.TB, suite, component string, s DebSource, fields ...string) DebSource {
 	t.Helper()
-	data := debFile(t, s)
+	data := debFile(t, s, fields...)
 	s.SHA256 = fmt.Sprintf("%x", sha256.Sum256(data))
 	version := s.Version[strings.Index(s.Version, ":")+1:]
 	file := fmt.Sprintf("pool/%s/%s/%s/%s_%s_%s.deb", component, s.Name[:1], "src-"+s.Name, s.Name, version, s.Arch)
@@ -148,9 +148,9 @@ func (a *archive) sign(t testing.TB, text string) []byte {
 }
 
 // debFile is a package with one file, one link and one directory.
-func debFile(t testing.TB, s DebSource) []byte {
+func debFile(t testing.TB, s DebSource, fields ...string) []byte {
 	t.Helper()
-	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\n", s.Name, s.Version, s.Arch)
+	control := fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\n%s", s.Name, s.Version, s.Arch, strings.Join(fields, ""))
 	data := tarOf(t, []tar.Header{
 		{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755},
 		{Name: "./usr/", Typeflag: tar.TypeDir, Mode: 0o755},
@@ -327,10 +327,10 @@ func TestMirror(t *testing.T) {
 		t.Errorf("got signed %v, %v, want it signed", signed, err)
 	}
 	f.Debian = DebOptions{AptDir: t.TempDir()}
-	_, err = f.Deb(context.Background(), DebSource{"hello", "amd64", "1", sha})
+	_, err = f.Deb(context.Background(), DebSource{Name: "hello", Arch: "amd64", Version: "1", SHA256: sha})
 	wantError(t, err, "apt has no Debian mirror")
 	f.Debian.Mirror = "ftp://x"
-	_, err = f.Deb(context.Background(), DebSource{"hello", "amd64", "1", sha})
+	_, err = f.Deb(context.Background(), DebSource{Name: "hello", Arch: "amd64", Version: "1", SHA256: sha})
 	wantError(t, err, "reading the Debian mirror", "not an http")
 }
 
@@ -466,10 +466,10 @@ func TestDebOffline(t *testing.T) {
 	t.Parallel()
 	f := newFetcher(t)
 	f.Offline = true
-	if _, err := f.Deb(context.Background(), DebSource{"hello", "amd64", "1", sha}); !errors.Is(err, ErrOffline) {
+	if _, err := f.Deb(context.Background(), DebSource{Name: "hello", Arch: "amd64", Version: "1", SHA256: sha}); !errors.Is(err, ErrOffline) {
 		t.Errorf("got %v, want %v", err, ErrOffline)
 	}
-	if _, _, err := f.ResolveDeb(context.Background(), DebSource{"hello", "amd64", "1", ""}); !errors.Is(err, ErrOffline) {
+	if _, _, err := f.ResolveDeb(context.Background(), DebSource{Name: "hello", Arch: "amd64", Version: "1"}); !errors.Is(err, ErrOffline) {
 		t.Errorf("got %v, want %v", err, ErrOffline)
 	}
 }

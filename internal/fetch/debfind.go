@@ -14,14 +14,16 @@ import (
 	"strings"
 
 	"github.com/graftlinux/graft/internal/cache"
+	"github.com/graftlinux/graft/internal/format/deb"
 )
 
 // finder looks for one package.
 type finder struct {
 	*call
 	want DebSource
-	// sources to look into, and more to look into when it is in none.
-	sources, more []aptSource
+	// Where to look: in the suite that the package is said to be of, in the
+	// sources that are set up, and in more of their suites when it is in none.
+	suite, sources, more []aptSource
 
 	near  map[string]place // where other versions of the package are, by URL
 	tried map[string]bool  // URLs that were asked for
@@ -58,7 +60,7 @@ func (c *call) newFinder(want DebSource) (*finder, error) {
 	if err := d.choose(apt); err != nil {
 		return nil, err
 	}
-	if len(d.sources)+len(d.more) == 0 {
+	if len(d.more) == 0 {
 		return nil, fmt.Errorf("apt has no Debian mirror in %s: name one with an option", c.Debian.aptDir())
 	}
 	if c.Fetcher.Client == nil {
@@ -97,7 +99,49 @@ func (d *finder) choose(apt []aptSource) error {
 		d.sources = append(d.sources, b.suites(o.Suites)...)
 		d.more = append(d.more, b.suites(moreSuites)...)
 	}
+	if d.want.Suite != "" {
+		d.chooseSuite(bases)
+	}
 	return nil
+}
+
+// chooseSuite puts the package's own suite first, with those beside it: of a
+// machine with bookworm and bookworm-updates, trixie and trixie-updates.
+func (d *finder) chooseSuite(bases []aptSource) {
+	like := d.sources
+	if len(like) == 0 {
+		for _, b := range bases {
+			like = append(like, b.suites([]string{"stable", "stable-updates"})...)
+		}
+	}
+	for _, s := range like {
+		var ok bool
+		if s.suite, ok = sameOf(s.suite, d.want.Suite); ok && !hasSource(d.suite, s) {
+			d.suite = append(d.suite, s)
+		}
+	}
+	d.sources = slices.DeleteFunc(slices.Clone(d.sources), func(s aptSource) bool { return hasSource(d.suite, s) })
+}
+
+func hasSource(all []aptSource, s aptSource) bool {
+	return slices.ContainsFunc(all, func(t aptSource) bool {
+		return t.label() == s.label() && slices.Equal(t.components, s.components)
+	})
+}
+
+// sameOf is what one suite of a Debian archive is for another release:
+// trixie-updates of bookworm-updates. A suite that is named with what follows the
+// codename is that one only; archives of others have suites that say nothing.
+func sameOf(suite, wanted string) (string, bool) {
+	codename := deb.Codename(suite)
+	_, known := deb.Release(suite)
+	if !known && codename != "oldstable" && !slices.Contains(moreSuites, codename) {
+		return "", false
+	}
+	if strings.Contains(wanted, "-") {
+		return wanted, true
+	}
+	return wanted + strings.TrimPrefix(suite, codename), true
 }
 
 // suites are other suites of a source's repository.
@@ -143,12 +187,14 @@ type search func(ctx context.Context) []offer
 
 // searches are the ways to find a package, the cheap and likely ones first.
 func (d *finder) searches() []search {
-	all := []search{d.localLists}
-	for _, s := range d.sources {
-		all = append(all, d.remote(s, ownComponents))
-	}
-	for _, s := range d.sources {
-		all = append(all, d.remote(s, release.others))
+	var all []search
+	for _, sources := range [][]aptSource{d.suite, d.sources} {
+		all = append(all, d.localLists(sources))
+		for _, choice := range []choice{ownComponents, release.others} {
+			for _, s := range sources {
+				all = append(all, d.remote(s, choice))
+			}
+		}
 	}
 	for _, s := range d.more {
 		all = append(all, d.remote(s, allComponents))
@@ -333,7 +379,7 @@ func (d *finder) likely(context.Context) []offer {
 	if strings.HasPrefix(name, "lib") && len(name) > 3 {
 		prefix = name[:4]
 	}
-	for _, s := range slices.Concat(d.sources, d.more) {
+	for _, s := range slices.Concat(d.suite, d.sources, d.more) {
 		for _, component := range []string{"main", "contrib", "non-free", "non-free-firmware"} {
 			p := place{s.base, path.Join("pool", component, prefix, name)}
 			d.near[p.base.JoinPath(p.dir).String()] = p
@@ -343,24 +389,30 @@ func (d *finder) likely(context.Context) []offer {
 }
 
 // localLists looks into what apt downloaded, and verified.
-func (d *finder) localLists(ctx context.Context) []offer {
-	var offers []offer
-	for _, s := range d.sources {
-		for _, component := range s.components {
-			name := d.listFile(s, component)
-			if name == "" {
-				continue
+func (d *finder) localLists(sources []aptSource) search {
+	return func(ctx context.Context) []offer {
+		var offers []offer
+		for _, s := range sources {
+			for _, component := range s.components {
+				offers = append(offers, d.localList(ctx, s, component)...)
 			}
-			x, err := d.localIndex(ctx, name)
-			if err != nil {
-				d.errs = append(d.errs, err)
-				continue
-			}
-			d.lookedInto(s, component)
-			offers = append(offers, d.match(x, s, true)...)
 		}
+		return offers
 	}
-	return offers
+}
+
+func (d *finder) localList(ctx context.Context, s aptSource, component string) []offer {
+	name := d.listFile(s, component)
+	if name == "" {
+		return nil
+	}
+	x, err := d.localIndex(ctx, name)
+	if err != nil {
+		d.errs = append(d.errs, err)
+		return nil
+	}
+	d.lookedInto(s, component)
+	return d.match(x, s, true)
 }
 
 // listFile finds the file of an index in apt's directory, "" if there is none.

@@ -84,6 +84,8 @@ func hint(err error) string {
 		return "if the new content is what you want, `graft update` writes its checksums into the recipe; if it is not, somebody changed the source"
 	case errors.Is(err, ErrOffline):
 		return "fetch it once with the network, or copy the cache from a machine that has it"
+	case errors.Is(err, ErrOtherPackage):
+		return "`graft update` writes the checksum of the package that the recipe names"
 	case errors.As(err, &status) && status.gone():
 		return "check the name and the version in the recipe"
 	case errors.As(err, &status) && status.Code >= 500, errors.Is(err, errStalled), errors.Is(err, errTruncated):

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/module"
 
+	"github.com/graftlinux/graft/internal/format/deb"
 	"github.com/graftlinux/graft/internal/lazyregexp"
 )
 
@@ -103,7 +104,7 @@ var sourceKinds = []struct {
 }{
 	{"url", func(s Source) string { return s.URL }, []string{"destination", "sha256", "sha512"}, (*document).checkURL},
 	{"module", func(s Source) string { return s.Module }, []string{"destination", "sum", "packages"}, (*document).checkModule},
-	{"deb", func(s Source) string { return s.Deb }, []string{"destination", "sha256", "extract"}, (*document).checkDeb},
+	{"deb", func(s Source) string { return s.Deb }, []string{"destination", "sha256", "suite", "extract"}, (*document).checkDeb},
 }
 
 func (d *document) checkSource(s Source, what string, at keys) {
@@ -114,7 +115,7 @@ func (d *document) checkSource(s Source, what string, at keys) {
 	}
 	kind := sourceKinds[given[0]]
 	kind.check(d, s, what, at)
-	for _, key := range []string{"sha256", "sha512", "sum", "packages", "extract"} {
+	for _, key := range []string{"sha256", "sha512", "sum", "packages", "suite", "extract"} {
 		if at.has(key) && !slices.Contains(kind.keys, key) {
 			d.fail(at.at(key), "%s.%s does not belong to a %s", what, key, kind.kind)
 		}
@@ -219,7 +220,24 @@ func (d *document) checkDeb(s Source, what string, at keys) {
 	if s.Extract != "" && !path.IsAbs(s.Extract) {
 		d.fail(at.at("extract"), "%s.extract is %q; wanted is an absolute directory", what, s.Extract)
 	}
+	if at.has("suite") {
+		d.checkSuite(s.Suite, what+".suite", at.at("suite"))
+	}
 	d.checkHash(s.SHA256, 64, what+".sha256", at.at("sha256"))
+}
+
+var suiteForm = lazyregexp.New(`^[a-z][a-z0-9]*(?:-[a-z0-9]+)*$`)
+
+// checkSuite wants the codename of a release, or a suite beside it. There will be
+// releases that are not known here.
+func (d *document) checkSuite(suite, what string, line int) {
+	_, known := deb.Release(suite)
+	switch {
+	case !suiteForm.MatchString(suite):
+		d.fail(line, "%s is %q; wanted is the codename of a release of Debian, as bookworm", what, suite)
+	case !known:
+		d.warn(line, "%s is %q, which is no codename of Debian that is known%s", what, suite, hint(nearest(deb.Codename(suite), deb.Codenames())))
+	}
 }
 
 func (d *document) checkSBOM(s SBOM, what string, at keys) {

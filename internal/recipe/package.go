@@ -133,6 +133,7 @@ func (d *document) source(n *yaml.Node, what string) Source {
 		"sum":         d.string(&s.Sum),
 		"packages":    d.texts(&s.Packages),
 		"deb":         d.string(&s.Deb),
+		"suite":       d.string(&s.Suite),
 		"extract":     d.string(&s.Extract),
 	})
 	d.checkSource(s, what, at)

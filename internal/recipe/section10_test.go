@@ -185,7 +185,7 @@ func TestSection10DumpOfNothing(t *testing.T) {
 // What graft adds to a source is there only if it is used.
 func TestSection10DumpOfAdditions(t *testing.T) {
 	t.Parallel()
-	s := load(t, withStep("sources:\n- module: a.org/b@v1.0.0\n  sum: "+sumOf+"\n  destination: b\n"))
+	s := load(t, withStep("sources:\n- module: a.org/b@v1.0.0\n  sum: "+sumOf+"\n  destination: b\n- deb: c0=1\n  suite: trixie\n  sha256: "+sha256Of+"\n  extract: /\n"))
 	var out bytes.Buffer
 	if err := s.Dump(&out, "p"); err != nil {
 		t.Fatal(err)
@@ -200,6 +200,8 @@ func TestSection10DumpOfAdditions(t *testing.T) {
 	}
 	equal(t, "source", got[0].Pkg.Steps[0].Sources[0], map[string]any{
 		"URL": "", "Destination": "b", "SHA256": "", "SHA512": "", "Module": "a.org/b@v1.0.0", "Sum": sumOf})
+	equal(t, "source", got[0].Pkg.Steps[0].Sources[1], map[string]any{
+		"URL": "", "Destination": "", "SHA256": sha256Of, "SHA512": "", "Deb": "c0=1", "Suite": "trixie", "Extract": "/"})
 }
 
 // A template as that of the public tree's catalog.

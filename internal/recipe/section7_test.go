@@ -70,6 +70,12 @@ func TestSourcesBeyondURL(t *testing.T) {
 		{"incompatible", "- module: github.com/docker/cli@v29.7.2+incompatible\n  sum: " + sumOf + "\n  destination: a\n", nil},
 		{"a package", "- deb: bash=5.2.15-2+b8\n  sha256: " + sha256Of + "\n  destination: bash.deb\n", nil},
 		{"a package of an architecture, unpacked", "- deb: libc6:amd64=1:2.43-1~deb13u1\n  sha256: " + sha256Of + "\n  extract: /rootfs\n", nil},
+		{"a suite", "- deb: bash=5\n  suite: trixie\n  sha256: " + sha256Of + "\n  extract: /\n- deb: ls=5\n  suite: bookworm-security\n  sha256: " + sha256Of + "\n  extract: /\n- deb: cp=5\n  suite: sid\n  sha256: " + sha256Of + "\n  extract: /\n", nil},
+		{"an odd suite", "- deb: bash=5\n  suite: ../x\n  sha256: " + sha256Of + "\n  extract: /\n", []string{`7: steps[0].sources[0].suite is "../x"; wanted is the codename of a release of Debian, as bookworm`}},
+		{"an empty suite", "- deb: bash=5\n  suite: ''\n  sha256: " + sha256Of + "\n  extract: /\n", []string{`7: steps[0].sources[0].suite is ""; wanted is the codename`}},
+		{"a suite that is a list", "- deb: bash=5\n  suite: [trixie]\n  sha256: " + sha256Of + "\n  extract: /\n", []string{`7: steps[0].sources[0].suite must be text, not a list`, `suite is ""`}},
+		{"a suite of a module", "- module: a.org/b@v1.0.0\n  sum: " + sumOf + "\n  destination: a\n  suite: trixie\n", []string{"9: steps[0].sources[0].suite does not belong to a module"}},
+		{"a suite of a url", "- url: https://a.org/b\n  sha256: " + sha256Of + "\n  sha512: " + sha512Of + "\n  destination: a\n  suite: trixie\n", []string{"10: steps[0].sources[0].suite does not belong to a url"}},
 		{"both", "- deb: bash=5\n  url: https://example.org\n", []string{"6: steps[0].sources[0] has more than one of url, module and deb"}},
 		{"an empty module", "- module:\n  destination: a\n", []string{`6: steps[0].sources[0].module is ""`, "6: steps[0].sources[0].sum is missing"}},
 		{"no version", "- module: github.com/slackhq/nebula\n  sum: " + sumOf + "\n  destination: a\n", []string{`module is "github.com/slackhq/nebula"; wanted is a form like example.org/module@v1.2.3`}},
@@ -92,13 +98,20 @@ func TestSourcesBeyondURL(t *testing.T) {
 			checkMessages(t, "warnings", s.Warnings)
 		})
 	}
-	s := load(t, withStep("sources:\n- deb: a0=1\n  sha256: "+sha256Of+"\n  extract: /r\n- module: a.org/b@v1.0.0\n  sum: "+sumOf+"\n  destination: b\n  packages: [./c]\n"))
+	s := load(t, withStep("sources:\n- deb: a0=1\n  sha256: "+sha256Of+"\n  suite: sid\n  extract: /r\n- module: a.org/b@v1.0.0\n  sum: "+sumOf+"\n  destination: b\n  packages: [./c]\n"))
 	equal(t, "sources", s.Package("p").Steps[0].Sources, []Source{
-		{Deb: "a0=1", SHA256: sha256Of, Extract: "/r"},
+		{Deb: "a0=1", SHA256: sha256Of, Suite: "sid", Extract: "/r"},
 		{Module: "a.org/b@v1.0.0", Sum: sumOf, Destination: "b", Packages: []string{"./c"}},
 	})
 	s = load(t, withStep("sources:\n- deb: a0=1\n  sha256: "+sha256Of+"\n  extract: /r\n  destination: a\n"))
 	checkMessages(t, "warnings", s.Warnings, "9: steps[0].sources[0].destination has no effect: the package is unpacked into /r")
+	for suite, want := range map[string]string{
+		"suite: bokworm-security": `7: steps[0].sources[0].suite is "bokworm-security", which is no codename of Debian that is known; did you mean bookworm?`,
+		"suite: stable":           `7: steps[0].sources[0].suite is "stable", which is no codename of Debian that is known`,
+		"suit: trixie":            `7: the key "steps[0].sources[0].suit" is not known and has no effect; did you mean suite or sum?`,
+	} {
+		checkWarnings(t, withStep("sources:\n- deb: a0=1\n  "+suite+"\n  sha256: "+sha256Of+"\n  extract: /r\n"), want)
+	}
 }
 
 // A package of the public tree in which cachePaths has no effect.

@@ -71,6 +71,9 @@ type Source struct {
 	Packages []string `json:",omitempty"`
 	// Deb is a Debian package, "bash=5.2.15-2+b8" or "bash:amd64=5.2.15-2+b8".
 	Deb string `json:",omitempty"`
+	// Suite of Debian that the package is from, by the codename of the release:
+	// "bookworm"; "" if the recipe does not say it.
+	Suite string `json:",omitempty"`
 	// Extract is the absolute directory that a Debian package is unpacked into;
 	// "": the .deb file itself becomes Destination.
 	Extract string `json:",omitempty"`

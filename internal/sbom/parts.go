@@ -6,14 +6,23 @@ import (
 	"strings"
 
 	"github.com/spdx/tools-golang/spdx/v2/common"
+
+	debian "github.com/graftlinux/graft/internal/format/deb"
 )
 
 // Deb is a Debian package.
 type Deb struct {
 	Name    string
 	Version string // "[epoch:]upstream[-revision]"
-	Arch    string // of Debian: amd64, arm64, all
+	Arch    string // of Debian: amd64, arm64, all; source
 	SHA256  string // of the .deb file, in hex; "" if it is not known
+
+	// Source and SourceVersion are the source package that it was built from; "" if
+	// they are not known, and of a source package.
+	Source, SourceVersion string
+	// Suite is that of Debian which it is from, by the codename of the release:
+	// "bookworm", "bookworm-security"; "" if it is not known.
+	Suite string
 }
 
 // Module is a Go module.
@@ -27,7 +36,8 @@ type Module struct {
 func (d *draft) debs(list []Deb) []common.ElementID {
 	list = slices.Clone(list)
 	slices.SortFunc(list, func(a, b Deb) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.SHA256, b.SHA256))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Arch, b.Arch), cmp.Compare(a.SHA256, b.SHA256),
+			cmp.Compare(a.Source, b.Source), cmp.Compare(a.SourceVersion, b.SourceVersion), cmp.Compare(a.Suite, b.Suite))
 	})
 	var added []common.ElementID
 	for _, deb := range slices.Compact(list) {
@@ -42,12 +52,39 @@ func (d *draft) deb(deb Deb) common.ElementID {
 	if p.PackageChecksums, err = checksum(nil, common.SHA256, deb.SHA256, 32); err != nil {
 		d.warn("the SHA-256 %q of the Debian package %s is left out: %v", deb.SHA256, deb.Name, err)
 	}
-	locator := "pkg:deb/debian/" + escape(strings.ToLower(deb.Name)) + "@" + escape(deb.Version)
-	if deb.Arch != "" {
-		locator += "?arch=" + escape(deb.Arch)
+	if deb.Source != "" {
+		p.PackageSourceInfo = plain("built package from: " + strings.TrimSpace(deb.Source+" "+deb.SourceVersion))
 	}
-	addRef(p, common.CategoryPackageManager, common.TypePackageManagerPURL, locator)
+	addRef(p, common.CategoryPackageManager, common.TypePackageManagerPURL, deb.purl())
 	return p.PackageSPDXIdentifier
+}
+
+// purl is the package URL. Its qualifiers are those that scanners know (type deb of
+// the purl specification, and what syft adds): upstream is the source package, and
+// its version if that is another one; distro the release, or the codename of what
+// has no number.
+func (deb Deb) purl() string {
+	upstream := deb.Source
+	if upstream != "" && deb.SourceVersion != "" && deb.SourceVersion != deb.Version {
+		upstream += "@" + deb.SourceVersion
+	}
+	locator := "pkg:deb/debian/" + escape(strings.ToLower(deb.Name)) + "@" + escape(deb.Version)
+	separator := "?"
+	for _, q := range []struct{ key, value string }{{"arch", deb.Arch}, {"distro", distro(deb.Suite)}, {"upstream", upstream}} {
+		if q.value != "" {
+			locator += separator + q.key + "=" + escape(q.value)
+			separator = "&"
+		}
+	}
+	return locator
+}
+
+// distro is the release of a suite in the form of os-release: "debian-12".
+func distro(suite string) string {
+	if number, _ := debian.Release(suite); number != "" {
+		return "debian-" + number
+	}
+	return debian.Codename(suite)
 }
 
 // modules adds a package for each Go module.

@@ -106,7 +106,7 @@ func TestOfRecipeParts(t *testing.T) {
 	d, err := OfRecipe(Recipe{
 		Package: "nebula",
 		Modules: []Module{{"example.org/nebula", "v1.11.0", "h1:abc="}},
-		Debs:    []Deb{{"libc6", "2.36-9+deb12u10", "amd64", sum256}, {"bash", "1:5.2-1", "", ""}, {"bash", "1:5.2-1", "", ""}},
+		Debs:    []Deb{{Name: "libc6", Version: "2.36-9+deb12u10", Arch: "amd64", SHA256: sum256}, {Name: "bash", Version: "1:5.2-1"}, {Name: "bash", Version: "1:5.2-1"}},
 		Sources: []Source{{"https://example.org/a_b", sum256, sum512}, {"https://example.org/a-b", "", ""}},
 	})
 	if err != nil {
@@ -146,7 +146,7 @@ func TestOfRecipeWarnings(t *testing.T) {
 	r.PURL = "openssl"
 	r.Licenses = []string{"public domain", "MIT OR Apache-2.0", "LicenseRef-Ours", "MIT OR Apache-2.0"}
 	r.Sources[0].SHA256 = "no digest"
-	r.Debs = []Deb{{"d", "1", "all", "00"}}
+	r.Debs = []Deb{{Name: "d", Version: "1", Arch: "all", SHA256: "00"}}
 	d, err := OfRecipe(r)
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +238,8 @@ func FuzzOfRecipe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, version, cpe, purl, license, url, sum string) {
 		d, err := OfRecipe(Recipe{
 			Package: name, Version: version, CPEs: strings.Split(cpe, "\n"), PURL: purl, Licenses: strings.Split(license, "\n"),
-			Sources: []Source{{url, sum, sum}, {url, "", ""}}, Modules: []Module{{name, version, sum}}, Debs: []Deb{{name, version, url, sum}},
+			Sources: []Source{{url, sum, sum}, {url, "", ""}}, Modules: []Module{{name, version, sum}},
+			Debs: []Deb{{name, version, url, sum, cpe, purl, license}, {Name: name, Suite: purl}},
 		})
 		if err != nil {
 			return

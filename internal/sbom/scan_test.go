@@ -71,7 +71,10 @@ func TestScan(t *testing.T) {
 	d, doc := scanned(t, tr, Options{
 		Version: "1.0",
 		Created: aDay,
-		Debs:    []Deb{{"zlib1g", "1:1.2.13.dfsg-1", "amd64", sum256}, {"libc6", "2.36-9", "amd64", sum256}},
+		Debs: []Deb{
+			{Name: "zlib1g", Version: "1:1.2.13.dfsg-1", Arch: "amd64", SHA256: sum256, Source: "zlib", SourceVersion: "1:1.2.13.dfsg-1", Suite: "bookworm"},
+			{Name: "libc6", Version: "2.36-9", Arch: "amd64", SHA256: sum256},
+		},
 		Modules: []Module{{"example.org/tool", "v0.9.0", "h1:tool="}},
 	})
 	want := []string{
@@ -109,6 +112,8 @@ func checkOrigins(t *testing.T, doc *spdx.Document) {
 		"example.org/new":   "in the place of example.org/old v1.0.0",
 		"example.org/local": "built from the directory ../local in the place of example.org/local v0.0.0",
 		"example.org/lib":   "",
+		"zlib1g":            "built package from: zlib 1:1.2.13.dfsg-1",
+		"libc6":             "",
 	} {
 		if got := packageOf(t, doc, name).PackageSourceInfo; got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
@@ -223,7 +228,7 @@ func TestScanSame(t *testing.T) {
 	for i := range 50 {
 		files[fmt.Sprintf("rootfs/usr/bin/f-%d", i)] = goELF("go1.26.8", fmt.Sprintf("mod\tm%d\tv1\ndep\tlib\tv%d\n", i%7, i%3))
 	}
-	opts := Options{Version: "1", Created: aDay, Debs: []Deb{{"a", "1", "all", ""}, {"b", "1", "all", ""}}, Modules: []Module{{"x", "v1", ""}, {"y", "v1", ""}}}
+	opts := Options{Version: "1", Created: aDay, Debs: []Deb{{Name: "a", Version: "1"}, {Name: "b", Version: "1"}, {Name: "b", Version: "1", Suite: "sid"}, {Name: "b", Version: "1", Source: "c"}}, Modules: []Module{{"x", "v1", ""}, {"y", "v1", ""}}}
 	want, doc := scanned(t, treeOf(t, files), opts)
 	namespace := doc.DocumentNamespace
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))

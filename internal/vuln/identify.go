@@ -1,8 +1,10 @@
 package vuln
 
 import (
+	"cmp"
 	"strings"
 
+	"github.com/graftlinux/graft/internal/format/deb"
 	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/sbom"
 )
@@ -73,42 +75,50 @@ func debianTarget(u sbom.PURL, release string) (target, string) {
 	if t.guessed = source == "" && u.Qualifiers["arch"] != "source"; source != "" {
 		t.name = source
 	}
-	if version != "" {
+	switch {
+	case strings.HasPrefix(source, signedLinux):
+		t.name = "linux"
+	case version != "":
 		t.version = version
-	} else {
+	default:
 		t.version = binaryRebuild.ReplaceAllString(t.version, "")
 	}
 	t.release = debianRelease(u, release)
 	return t.checked()
 }
 
+// signedLinux begins the names of sources that have what is built from the source
+// linux, with its version, and a signature: no entry is about them.
+const signedLinux = "linux-signed-"
+
 var (
 	// binaryRebuild is what a package has that was built again from the same source.
 	binaryRebuild = lazyregexp.New(`\+b[0-9]+$`)
 	// debianUpdate is in versions that were made for a release.
-	debianUpdate = lazyregexp.New(`[+~]deb([0-9]+)u[0-9]+`)
+	debianUpdate  = lazyregexp.New(`[+~]deb([0-9]+)u[0-9]+`)
+	leadingNumber = lazyregexp.New(`^[0-9]+`)
 )
 
-// debianNames are those of releases that OSV has entries for.
-var debianNames = map[string]string{"buster": "10", "bullseye": "11", "bookworm": "12", "trixie": "13", "forky": "14"}
-
 // debianRelease is the number of the release that a package is of: that which its URL
-// names, else that of its version, else the one that was said.
+// names, else that of its version, else the one that was said. What has no number,
+// such as sid, is its name if nothing else was said: no database has it.
 func debianRelease(u sbom.PURL, otherwise string) string {
-	distro := strings.TrimPrefix(u.Qualifiers["distro"], "debian-")
-	if number, ok := debianNames[distro]; ok {
-		return number
-	}
-	if number, _, _ := strings.Cut(distro, "."); number != "" {
+	distro := strings.TrimPrefix(strings.TrimPrefix(u.Qualifiers["distro"], "debian"), "-")
+	if number := releaseNumber(distro); number != "" {
 		return number
 	}
 	if m := debianUpdate.FindStringSubmatch(u.Version); m != nil {
 		return m[1]
 	}
-	if number, ok := debianNames[otherwise]; ok {
+	return cmp.Or(releaseNumber(otherwise), otherwise, distro)
+}
+
+// releaseNumber is that of a codename or of a point release: 12 of bookworm and of 12.5.
+func releaseNumber(release string) string {
+	if number, _ := deb.Release(release); number != "" {
 		return number
 	}
-	return otherwise
+	return leadingNumber.FindString(release)
 }
 
 // kernelVersion is that of a package that is the Linux kernel, by its CPE, without what

@@ -16,6 +16,9 @@
 // packages by the hashes of its signed index, and so must whoever calls this);
 // maintainer scripts are not handed out. Memory is bounded by [MaxDictionary],
 // whatever the package says.
+//
+// The numbers of Debian's releases are here as well ([Release]), for all that
+// have to tell where a package is from.
 package deb
 
 import (
@@ -53,14 +56,7 @@ type Reader struct {
 // NewReader reads a package up to the beginning of its data. Close the Reader
 // to give back its decoder; r itself stays the caller's.
 func NewReader(r io.Reader) (*Reader, error) {
-	ar := &arReader{r: r}
-	if err := ar.readMagic(); err != nil {
-		return nil, fmt.Errorf("reading Debian package: %w", err)
-	}
-	if err := readVersion(ar); err != nil {
-		return nil, fmt.Errorf("reading Debian package: %w", err)
-	}
-	control, err := readControl(ar)
+	ar, control, err := open(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading Debian package: %w", err)
 	}
@@ -69,6 +65,19 @@ func NewReader(r io.Reader) (*Reader, error) {
 		return nil, fmt.Errorf("reading Debian package %s: %w", control.Package, err)
 	}
 	return &Reader{control: control, data: data, tar: tar.NewReader(data)}, nil
+}
+
+// open reads a package as far as its control file.
+func open(r io.Reader) (*arReader, Control, error) {
+	ar := &arReader{r: r}
+	if err := ar.readMagic(); err != nil {
+		return nil, Control{}, err
+	}
+	if err := readVersion(ar); err != nil {
+		return nil, Control{}, err
+	}
+	control, err := readControl(ar)
+	return ar, control, err
 }
 
 // Control is what the package says about itself.

@@ -133,7 +133,7 @@ func listing(data []byte) (Control, string, error) {
 }
 
 func TestReader(t *testing.T) {
-	wantControl := Control{Package: "hello", Version: "1:2.0-1", Architecture: "amd64"}
+	wantControl := Control{Package: "hello", Version: "1:2.0-1", Architecture: "amd64", Source: "hello", SourceVersion: "1:2.0-1"}
 	want := `5 0755 . "" -> ""
 5 0755 usr "" -> ""
 0 0644 usr/hello "hello, world\n" -> ""
@@ -212,6 +212,7 @@ func TestBadPackages(t *testing.T) {
 		{"data first", ar(version, member{"data.tar", nil}), `member "data.tar" where control.tar belongs`},
 		{"no control file", ar(version, member{"control.tar", tarball(t, file("md5sums", ""))}), "has no control file"},
 		{"no fields", ar(version, member{"control.tar", tarball(t, file("control", "Package: x\n"))}), "lacks Package"},
+		{"odd source", ar(version, member{"control.tar", tarball(t, file("control", control+"Source: a (1\n"))}), `the field Source of the control file is "a (1": wanted is a name`},
 		{"no data", ar(version, controlTar), "data.tar is missing"},
 		{"lzma", ar(version, controlTar, member{"data.tar.lzma", nil}), `compression ".lzma" is not known`},
 		{"cut", whole[:len(whole)-100], "unexpected EOF"},
