@@ -230,7 +230,7 @@ const typeOpenVEX = "application/vnd.openvex+json"
 // attached adds the documents that refer to an image: to what was named, and to what
 // an index has for the platform.
 func attached(ctx context.Context, src *sources, name string, img *oci.Image, p *inspect.Part) error {
-	o := oci.Options{Platform: src.platform, Insecure: src.insecure}
+	o := oci.Options{Platform: src.platform, Insecure: src.insecure, Client: src.client}
 	if img.Digest() == "" {
 		return nil // a directory, or a plain tar
 	}

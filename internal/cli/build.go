@@ -157,7 +157,7 @@ func (b *building) work(ctx context.Context, args []string) (*work, error) {
 		return nil, usageError(err)
 	}
 	sources := &b.checks.sources // --base is an image, too
-	sources.gate, err = b.policy.gate(oci.Options{Insecure: sources.insecure, Client: oci.NewClient()}, sources.cacheDir)
+	sources.gate, err = b.policy.gate(oci.Options{Insecure: sources.insecure, Client: sources.client}, sources.cacheDir)
 	return w, err
 }
 

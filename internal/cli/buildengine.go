@@ -139,7 +139,7 @@ func (e *engineFlags) openEmbedded(ctx context.Context, w *work, how second, scr
 	o := embedded.Options{
 		Store: s, Parallel: e.parallel, NoCache: e.noCache || how.scope != "", Scope: how.scope, Copy: !support.Overlay,
 		AllowHostNetwork: slices.Contains(e.allow, networkHost),
-		Images:           oci.Options{Insecure: w.checks.sources.insecure, SpoolDir: w.cache.TempDir()},
+		Images:           oci.Options{Insecure: w.checks.sources.insecure, SpoolDir: w.cache.TempDir(), Client: w.checks.sources.client},
 	}
 	if e.shell {
 		if o.OnFailure, err = onFailure(ctx, w.streams, screen); err != nil {

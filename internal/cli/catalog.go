@@ -87,7 +87,9 @@ func (c *catalogs) ready() (err error) {
 	if c.cache, err = openCache(c.cacheDir); err != nil {
 		return err
 	}
-	c.client = oci.NewClient()
+	if c.client == nil {
+		c.client = oci.NewClient()
+	}
 	if c.gate == nil {
 		c.gate, err = c.policy.gate(oci.Options{Insecure: c.insecure, Client: c.client}, c.cacheDir)
 	}

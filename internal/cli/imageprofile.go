@@ -36,11 +36,12 @@ func (f *imageFlags) wanted(stdin io.Reader, name string) (profile.Profile, erro
 
 // admission has the policy watch over all images, and over the catalogs.
 func (f *imageFlags) admission() (err error) {
-	registry := oci.Options{Insecure: f.sources.insecure, Client: oci.NewClient()}
+	registry := oci.Options{Insecure: f.sources.insecure, Client: f.sources.client}
 	if f.sources.gate, err = f.policy.gate(registry, f.sources.cacheDir); err != nil {
 		return err
 	}
-	f.names.gate, f.names.insecure, f.names.cacheDir = f.sources.gate, f.sources.insecure, f.sources.cacheDir
+	f.names.gate, f.names.client = f.sources.gate, f.sources.client
+	f.names.insecure, f.names.cacheDir = f.sources.insecure, f.sources.cacheDir
 	return nil
 }
 

@@ -21,10 +21,12 @@ type sources struct {
 	platform string
 	insecure bool
 	cacheDir string
-	gate     *gate // what a policy allows, see policyFlags
+	gate     *gate       // what a policy allows, see policyFlags
+	client   *oci.Client // for the registries of all images
 }
 
 func (s *sources) flags(cmd *cobra.Command) {
+	s.client = oci.NewClient()
 	cmd.Flags().StringVar(&s.platform, "platform", "", "platform to take out of images for several (default: the only one, or linux/amd64)")
 	complete(cmd, "platform", "linux/amd64", "linux/arm64")
 	insecureFlag(cmd, &s.insecure)
@@ -74,7 +76,7 @@ func (s *sources) openOne(ctx context.Context, c *cache.Cache, name string) (*oc
 	if err != nil {
 		return nil, err
 	}
-	return oci.Open(ctx, name, oci.Options{Platform: s.platform, Digest: digest, Insecure: s.insecure, SpoolDir: c.TempDir()})
+	return oci.Open(ctx, name, oci.Options{Platform: s.platform, Digest: digest, Insecure: s.insecure, SpoolDir: c.TempDir(), Client: s.client})
 }
 
 // open opens every source, or none.
