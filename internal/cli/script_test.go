@@ -40,11 +40,11 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the user stories of test/script. Each has a registry of its
 // own, $REGISTRY, a web server for its directory www, $WEB, and a home of its own,
-// so that no cache or login is shared.
+// so that no cache or login is shared. With -short, as for the race detector,
+// only those run whose programs do much at the same time.
 func TestScripts(t *testing.T) {
 	kitchen := testkit.Programs(t, "cat", "chmod", "cp", "ln", "ls", "mkdir", "readlink", "sleep", "touch")
-	testscript.Run(t, testscript.Params{
-		Dir:                 "../../test/script",
+	params := testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"mkbase": makeBase, "mkimager": makeImager, "mkkitchen": makeKitchen(kitchen)},
@@ -59,7 +59,16 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDG_CACHE_HOME", env.WorkDir+"/.cache")
 			return nil
 		},
-	})
+	}
+	const dir = "../../test/script"
+	if testing.Short() {
+		for _, name := range []string{"build", "image_assets", "publish", "catalog", "registry"} {
+			params.Files = append(params.Files, filepath.Join(dir, name+".txtar"))
+		}
+	} else {
+		params.Dir = dir
+	}
+	testscript.Run(t, params)
 }
 
 // makeKitchen is the command "mkkitchen LAYOUT [DIR]": an OCI layout with programs
