@@ -43,8 +43,8 @@ recipes: deps-demo base
 	demo/release.sh $(filter-out $(SLOW_RECIPES),$(shell bin/graft dump --root recipes --template recipes/names.template))
 
 # Every night: all recipes for both platforms, twice from nothing, and the same
-# from BuildKit; both versions of cosign.
-nightly: recipes-all
+# from BuildKit; both versions of cosign; fuzzing that sees what it reaches.
+nightly: recipes-all fuzz
 	GRAFT_TEST_NIGHTLY=1 $(GO) test -timeout 1h -count 1 ./test/strangers
 recipes-all: deps-test build
 	bin/graft build --root recipes --all --platform linux/amd64,linux/arm64 --check-reproducible
