@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/check"
+	"github.com/graftlinux/graft/internal/extension"
+	"github.com/graftlinux/graft/internal/fetch"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/publish"
 	"github.com/graftlinux/graft/internal/recipe"
@@ -67,6 +70,7 @@ type publishing struct {
 	tag      string
 	dryRun   bool
 	replace  bool
+	unsigned bool
 }
 
 func (p *publishing) flags(cmd *cobra.Command) {
@@ -77,6 +81,7 @@ func (p *publishing) flags(cmd *cobra.Command) {
 	f.StringVar(&p.tag, "tag", "", "version of Talos that the catalog is for, such as v1.12.0 (required)")
 	f.BoolVar(&p.dryRun, "dry-run", false, "build and check, print the lines of the catalog, and send nothing")
 	f.BoolVar(&p.replace, "replace-catalog", false, "make the catalog anew: it lists what is published now, and nothing else")
+	f.BoolVar(&p.unsigned, "unsigned", false, "replace a catalog that is signed by one that is not")
 	p.signing.signerFlags(cmd)
 }
 
@@ -107,6 +112,13 @@ func (p *publishing) usage(args []string) (err error) {
 	if p.registry == "" || p.tag == "" {
 		return errors.New("--registry and --tag say where the release goes and for which version of Talos: both are needed")
 	}
+	if near, ok := extension.FullVersion(p.tag); !ok {
+		err := fmt.Errorf("--tag %q is no version of Talos such as v1.12.0", p.tag)
+		if near != "" {
+			return withCode(exitInvalid, err, "did you mean "+near+"?")
+		}
+		return err
+	}
 	if p.tag, err = catalog.Version(p.tag); err != nil {
 		return fmt.Errorf("--tag: %w", err)
 	}
@@ -128,14 +140,21 @@ func (p *publishing) usage(args []string) (err error) {
 	return p.recipeUsage()
 }
 
-// release builds, judges and publishes.
+// release builds, judges and publishes. Whether the registry and the catalog there
+// let it is seen first: building may take hours.
 func (p *publishing) release(ctx context.Context, w *work) (err error) {
-	signer, err := p.signer(ctx)
+	opts, err := p.options(ctx, w)
 	if err != nil {
 		return err
 	}
 	r := releasing{publishing: p, work: w}
 	defer func() { err = errors.Join(err, r.close()) }()
+	defer opts.Pack.Client.Close()
+	opts.Report = r.report
+	release, err := publish.Begin(ctx, opts)
+	if err != nil {
+		return keepError(signError(err))
+	}
 	if err := r.build(ctx); err != nil {
 		return err
 	}
@@ -146,21 +165,7 @@ func (p *publishing) release(ctx context.Context, w *work) (err error) {
 	if err != nil {
 		return err
 	}
-	compression, err := oci.ParseCompression(p.compression)
-	if err != nil {
-		return usageError(err)
-	}
-	client := oci.NewClient()
-	defer client.Close()
-	err = publish.Run(ctx, extensions, publish.Options{
-		Registry: p.registry, Talos: p.tag, Signing: signer, ProvenanceType: build.ProvenanceType,
-		DryRun: p.dryRun, Update: !p.all && !p.replace, Verify: p.vouched(w),
-		Pack: oci.PackOptions{
-			Epoch: w.epoch, Compression: compression, Insecure: p.checks.sources.insecure,
-			SpoolDir: w.cache.TempDir(), Cache: w.cache, Client: client,
-		},
-		Report: r.report,
-	})
+	err = release.Publish(ctx, extensions)
 	if err != nil {
 		return keepError(signError(err))
 	}
@@ -175,9 +180,28 @@ func (p *publishing) vouched(w *work) func(context.Context, string) error {
 	return nil
 }
 
+func (p *publishing) options(ctx context.Context, w *work) (o publish.Options, err error) {
+	compression, err := oci.ParseCompression(p.compression)
+	if err != nil {
+		return o, usageError(err)
+	}
+	signer, err := p.signer(ctx)
+	return publish.Options{
+		Registry: p.registry, Talos: p.tag, Signing: signer, ProvenanceType: build.ProvenanceType,
+		DryRun: p.dryRun, Update: !p.all && !p.replace, Unsigned: p.unsigned, Verify: p.vouched(w),
+		Pack: oci.PackOptions{
+			Epoch: w.epoch, Compression: compression, Insecure: p.checks.sources.insecure,
+			SpoolDir: w.cache.TempDir(), Cache: w.cache, Client: oci.NewClient(),
+		},
+	}, err
+}
+
 // keepError says what to do about a catalog that cannot be kept. One that cannot
 // be asked for is another matter.
 func keepError(err error) error {
+	if signed := (*publish.SignedError)(nil); errors.As(err, &signed) {
+		return withCode(exitInvalid, err, "nothing was published; --key or --identity-token signs, --unsigned replaces it all the same")
+	}
 	if !errors.As(err, new(*publish.KeepError)) || exitCode(err) == exitDependency {
 		return err
 	}
@@ -256,6 +280,8 @@ func (r *releasing) build(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case !ownFault(err):
+			return nothingPublished(err)
 		case broken == nil:
 			return r.buildAlone(ctx, names)
 		case len(must) > 0:
@@ -305,6 +331,8 @@ func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && !ownFault(err):
+			return nothingPublished(err)
 		case err != nil:
 			return r.unbuilt(must, err)
 		}
@@ -314,6 +342,8 @@ func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && !ownFault(err):
+			return nothingPublished(err)
 		case err != nil:
 			report(r.streams.Err, nil, err)
 			r.leaveOut(name, publish.NotBuilt)
@@ -322,26 +352,45 @@ func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 	return nil
 }
 
+// ownFault says whether an error is of a package: of its recipe, a script, a source
+// that is gone or another. The network, the disk and what this machine lacks are no
+// reason to leave it out.
+func ownFault(err error) bool {
+	switch exitCode(err) {
+	case exitDependency:
+		var status *fetch.StatusError
+		return errors.As(err, &status) && (status.Code == http.StatusNotFound || status.Code == http.StatusGone)
+	case exitUnsupported, exitEnvironment, exitIO:
+		return false
+	}
+	return true
+}
+
+// nothingPublished keeps the exit code and the hints of an error.
+func nothingPublished(err error) error {
+	hints := []string{"nothing was published: this is no fault of a recipe, so nothing is left out; name the packages to publish without it"}
+	var c *coded
+	if errors.As(err, &c) {
+		hints = append(slices.Clone(c.hints), hints...)
+	}
+	return withCode(exitCode(err), err, hints...)
+}
+
 // unbuilt says what broke, and that there is no release.
 func (r *releasing) unbuilt(must []string, err error) error {
 	report(r.streams.Err, nil, err)
-	stop := noRelease(r.broken(must, err))
+	broken := r.concerned(must, err)
+	if broken == nil && len(must) == 1 {
+		broken = must
+	}
+	stop := errors.New("there is no release: what has to be in it was not built")
+	if broken != nil {
+		stop = noRelease(r.faults(broken, publish.NotBuilt))
+	}
 	if code := exitCode(err); code != exitUnknown {
 		return withCode(code, stop, noReleaseHint)
 	}
 	return withCode(exitInvalid, stop, noReleaseHint)
-}
-
-// broken says of the packages that an error concerns that they were not built; of
-// all if it is not known which these are.
-func (r *releasing) broken(names []string, err error) (stops []string) {
-	if some := r.concerned(names, err); some != nil {
-		names = some
-	}
-	for _, name := range names {
-		stops = append(stops, r.fault(name, publish.NotBuilt))
-	}
-	return stops
 }
 
 // concerned are the packages that a script which failed is of, or for; nil if it
@@ -363,6 +412,13 @@ func (r *releasing) concerned(names []string, err error) (some []string) {
 // fault is what is wrong with a package, for people.
 func (r *releasing) fault(name string, what publish.Fault) string {
 	return fmt.Sprintf("%s (%s): %s", name, r.tier(name), what)
+}
+
+func (r *releasing) faults(names []string, what publish.Fault) (all []string) {
+	for _, name := range names {
+		all = append(all, r.fault(name, what))
+	}
+	return all
 }
 
 const noReleaseHint = "nothing was published; the tier of an extension promises more"
@@ -400,7 +456,7 @@ func (r *releasing) judge() error {
 	}
 	mends(r.streams.Err, findings)
 	for _, c := range r.candidates() {
-		for _, fault := range faults(c.Built) {
+		for _, fault := range r.faultsOf(c.Built) {
 			switch publish.Judge(r.tier(c.Name), fault) {
 			case publish.StopsAll:
 				stops = append(stops, r.fault(c.Name, fault))
@@ -418,9 +474,12 @@ func (r *releasing) judge() error {
 }
 
 // faults of what was built. What is no extension has none, and is refused later.
-func faults(b *build.Built) (all []publish.Fault) {
+func (r *releasing) faultsOf(b *build.Built) (all []publish.Fault) {
 	if b.Manifest != nil && b.Manifest.Metadata.Name != b.Name {
 		all = append(all, publish.Misnamed)
+	}
+	if b.Manifest != nil && oci.CheckDest("docker://"+r.registry+"/"+b.Name+":"+b.Manifest.Metadata.Version) != nil {
+		all = append(all, publish.Unnamed)
 	}
 	if b.Errors() > 0 {
 		all = append(all, publish.Refused)

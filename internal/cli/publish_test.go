@@ -28,8 +28,8 @@ func TestFindingsOf(t *testing.T) {
 	}
 }
 
-// TestBroken names the packages that a script which failed is for.
-func TestBroken(t *testing.T) {
+// TestConcerned names the packages that a script which failed is for.
+func TestConcerned(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"Pkgfile":         "format: v1alpha2\n",
@@ -56,11 +56,11 @@ func TestBroken(t *testing.T) {
 		err  error
 		want []string
 	}{
-		{script("base"), []string{"a (core): it was not built"}},
-		{script("b"), []string{"b (extra): it was not built"}},
-		{errors.New("no network"), []string{"a (core): it was not built", "b (extra): it was not built"}},
+		{script("base"), []string{"a"}},
+		{script("b"), []string{"b"}},
+		{errors.New("no network"), nil},
 	} {
-		if diff := cmp.Diff(c.want, r.broken([]string{"a", "b"}, c.err)); diff != "" {
+		if diff := cmp.Diff(c.want, r.concerned([]string{"a", "b"}, c.err)); diff != "" {
 			t.Errorf("%v, -want +got:\n%s", c.err, diff)
 		}
 	}

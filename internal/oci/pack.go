@@ -56,10 +56,18 @@ type PackOptions struct {
 	Progress func(done, total int64)
 	// Client shares connections with other calls; nil: this one has its own.
 	Client *Client
+	// Replaces, if not nil, is the digest that the tag in a registry must have when
+	// it is set, "" for none; if it is another one the error is ErrMoved. Between two
+	// who do so at once a registry decides if it knows conditions (RFC 9110), as graft's
+	// does; others are asked in the moment before.
+	Replaces *string
 	// Cache keeps compressed layers by what is in their trees; nil: they are
 	// made each time.
 	Cache *cache.Cache
 }
+
+// ErrMoved says that a tag is not what it was to replace.
+var ErrMoved = errors.New("the tag is of another image than a moment ago")
 
 // Result tells what was written.
 type Result struct {

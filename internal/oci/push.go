@@ -56,7 +56,34 @@ func (p push) write(ctx context.Context, a *artifact) (Result, error) {
 	if err := p.upload(ctx, r.repository, a); err != nil {
 		return Result{}, explain(p.tag, err)
 	}
+	if err := p.set(ctx, r, a); err != nil {
+		return Result{}, explain(p.tag, err)
+	}
 	return res, nil
+}
+
+// set has the tag point to what was uploaded. Most registries know no conditions:
+// they are asked in the moment before.
+func (p push) set(ctx context.Context, r *registry, a *artifact) error {
+	condition := http.Header{}
+	if p.opts.Replaces != nil {
+		now, err := r.present(ctx)
+		if err != nil {
+			return err
+		}
+		if now != *p.opts.Replaces {
+			return ErrMoved
+		}
+		condition.Set("If-None-Match", "*")
+		if now != "" {
+			condition = http.Header{"If-Match": {`"` + now + `"`}}
+		}
+	}
+	err := r.uploadManifest(ctx, p.tag.TagStr(), a.root, condition)
+	if hasStatus(err, http.StatusPreconditionFailed) {
+		return ErrMoved
+	}
+	return err
 }
 
 // present is the digest of what the tag points to so far; "" if that is nothing,
@@ -69,8 +96,8 @@ func (r *registry) present(ctx context.Context) (string, error) {
 	return d.Digest.String(), err
 }
 
-// upload sends blobs in parallel, then the manifests that need them, then
-// what the tag is for: a reader never finds a part of an image.
+// upload sends blobs in parallel, then the manifests that need them. The tag
+// comes last: a reader never finds a part of an image.
 func (p push) upload(ctx context.Context, repo *repository, a *artifact) error {
 	sent := newProgress(a.size(), p.opts.Progress)
 	g, gctx := group(ctx, maxParallel)
@@ -82,12 +109,12 @@ func (p push) upload(ctx context.Context, repo *repository, a *artifact) error {
 	}
 	if len(a.manifests) > 1 {
 		for _, m := range a.manifests {
-			if err := repo.uploadManifest(ctx, m.Digest.String(), m); err != nil {
+			if err := repo.uploadManifest(ctx, m.Digest.String(), m, nil); err != nil {
 				return err
 			}
 		}
 	}
-	return repo.uploadManifest(ctx, p.tag.TagStr(), a.root)
+	return nil
 }
 
 // upload sends a blob, unless the repository has it.
@@ -110,12 +137,12 @@ func (r *repository) upload(ctx context.Context, b blob, sent *progress) error {
 	return nil
 }
 
-func (r *repository) uploadManifest(ctx context.Context, id string, m blob) error {
+func (r *repository) uploadManifest(ctx context.Context, id string, m blob, condition http.Header) error {
 	d := m.Descriptor
 	var err error
 	if d.Data, err = io.ReadAll(m.reader()); err != nil {
 		return err
 	}
-	_, err = r.putManifest(ctx, id, d)
+	_, err = r.putManifestIf(ctx, id, d, condition)
 	return err
 }

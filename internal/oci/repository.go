@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -217,7 +218,15 @@ func (r *repository) startUpload(ctx context.Context, d v1.Descriptor, from *nam
 // putManifest sends a manifest, which gets the tag id, or is known by its
 // digest. It says whether the registry has noticed the subject.
 func (r *repository) putManifest(ctx context.Context, id string, d v1.Descriptor) (subject bool, err error) {
-	h := http.Header{"Content-Type": {string(d.MediaType)}}
+	return r.putManifestIf(ctx, id, d, nil)
+}
+
+// putManifestIf is putManifest with a condition for what the tag has been so far
+// (If-Match, If-None-Match), which registries may ignore.
+func (r *repository) putManifestIf(ctx context.Context, id string, d v1.Descriptor, condition http.Header) (subject bool, err error) {
+	h := http.Header{}
+	maps.Copy(h, condition)
+	h.Set("Content-Type", string(d.MediaType))
 	resp, err := r.do(ctx, http.MethodPut, r.url("manifests", id), h, bytesContent(d.Data), http.StatusCreated, http.StatusOK, http.StatusAccepted)
 	if err != nil {
 		return false, err

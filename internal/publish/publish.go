@@ -11,6 +11,7 @@ package publish
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -66,6 +67,8 @@ type Options struct {
 	// without it the catalog lists these alone. Whoever signs vouches for all that is
 	// listed: what is kept must be signed by the same, unless Verify says otherwise.
 	Update bool
+	// Unsigned lets a catalog without a signature replace one that has one.
+	Unsigned bool
 	// Verify, if not nil, says whether a catalog, NAME@DIGEST, may be kept.
 	Verify func(ctx context.Context, pinned string) error
 	// DryRun computes digests, and sends nothing.
@@ -92,26 +95,31 @@ type Published struct {
 	Unread error
 }
 
-// release is one call of Run.
-type release struct {
+// Release is one that was begun.
+type Release struct {
 	Options
-	mu sync.Mutex
+	mu     sync.Mutex
+	before *listed
 }
 
 // atOnce is how many images are sent at the same time.
 const atOnce = 4
 
-// Run publishes extensions, in any order, and then the catalog, in which they
-// have theirs.
-func Run(ctx context.Context, extensions []Extension, o Options) error {
+// Begin finds out, before anything is built, whether there can be a release: it
+// reads the catalog that is there.
+func Begin(ctx context.Context, o Options) (*Release, error) {
 	if o.Report == nil {
 		o.Report = func(Published) {}
 	}
-	r := &release{Options: o}
-	before, err := r.before(ctx)
-	if err != nil {
-		return err
-	}
+	r := &Release{Options: o}
+	var err error
+	r.before, err = r.readBefore(ctx)
+	return r, err
+}
+
+// Publish publishes extensions, in any order, and then the catalog, in which they
+// have theirs.
+func (r *Release) Publish(ctx context.Context, extensions []Extension) error {
 	entries := make([]catalog.Entry, len(extensions))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
@@ -126,18 +134,20 @@ func Run(ctx context.Context, extensions []Extension, o Options) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if err := r.catalog(ctx, extensions, entries, before); err != nil {
+	if err := r.catalog(ctx, extensions, entries); err != nil {
 		return fmt.Errorf("publishing the catalog: %w", err)
 	}
 	return nil
 }
 
-func (r *release) extension(ctx context.Context, e Extension) (catalog.Entry, error) {
+func (r *Release) extension(ctx context.Context, e Extension) (catalog.Entry, error) {
 	var packed []oci.Packed
 	for _, img := range e.Images {
 		packed = append(packed, img.Packed)
 	}
-	p, res, err := r.image(ctx, e.Name, e.Version, packed, e.Labels)
+	opts := r.Pack
+	opts.Labels = e.Labels
+	p, res, err := r.image(ctx, e.Name, e.Version, packed, opts)
 	if err != nil {
 		return catalog.Entry{}, err
 	}
@@ -160,7 +170,7 @@ func (r *release) extension(ctx context.Context, e Extension) (catalog.Entry, er
 
 // say stores what belongs to an image beside it: SBOMs, and, signed, who
 // vouches for it and how it was made.
-func (r *release) say(ctx context.Context, p *Published, e Extension, res oci.Result) error {
+func (r *Release) say(ctx context.Context, p *Published, e Extension, res oci.Result) error {
 	for i, img := range e.Images {
 		subject := p.Image.Repository + "@" + res.Platforms[i].Digest
 		if err := r.attachSBOMs(ctx, subject, img.Tree); err != nil {
@@ -171,15 +181,26 @@ func (r *release) say(ctx context.Context, p *Published, e Extension, res oci.Re
 		return nil
 	}
 	d, err := r.sign(ctx, p)
-	if err != nil || e.Provenance == nil {
+	if err != nil || e.Provenance == nil || p.There && r.attested(ctx, d) {
 		return err
 	}
 	_, err = trust.Attest(ctx, d, *r.Signing, r.ProvenanceType, e.Provenance, r.reading())
 	return err
 }
 
+// attested says whether it is known how an image was made that was there before:
+// another release of the same image has other arguments, and makes it no other.
+func (r *Release) attested(ctx context.Context, d oci.Descriptor) bool {
+	v := r.own()
+	if v == nil {
+		return false
+	}
+	_, err := trust.VerifyAttestations(ctx, d, v, r.ProvenanceType, r.reading())
+	return err == nil
+}
+
 // sign signs an image that is there.
-func (r *release) sign(ctx context.Context, p *Published) (oci.Descriptor, error) {
+func (r *Release) sign(ctx context.Context, p *Published) (oci.Descriptor, error) {
 	d, err := oci.Resolve(ctx, "docker://"+p.Image.Repository+"@"+p.Image.Digest, r.reading())
 	if err == nil {
 		p.Signed, err = trust.Sign(ctx, d, *r.Signing, r.reading())
@@ -187,14 +208,13 @@ func (r *release) sign(ctx context.Context, p *Published) (oci.Descriptor, error
 	return d, err
 }
 
-func (r *release) reading() oci.Options {
+func (r *Release) reading() oci.Options {
 	return oci.Options{Insecure: r.Pack.Insecure, Client: r.Pack.Client}
 }
 
 // image sends an image, unless its tag has it already.
-func (r *release) image(ctx context.Context, name, tag string, packed []oci.Packed, labels map[string]string) (Published, oci.Result, error) {
-	opts := r.Pack
-	opts.Name, opts.Labels = name+":"+tag, labels
+func (r *Release) image(ctx context.Context, name, tag string, packed []oci.Packed, opts oci.PackOptions) (Published, oci.Result, error) {
+	opts.Name = name + ":" + tag
 	repository := path.Join(r.Registry, name)
 	var res oci.Result
 	var err error
@@ -212,7 +232,7 @@ const maxSBOM = oci.MaxArtifactBlob
 
 // attachSBOMs has SBOMs refer to the image that they are in, for those who look
 // for them in the registry. Those that do so already are not sent again.
-func (r *release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree) error {
+func (r *Release) attachSBOMs(ctx context.Context, subject string, t *tree.Tree) error {
 	names := SBOMs(t)
 	if len(names) == 0 {
 		return nil
@@ -259,33 +279,15 @@ func SBOMs(t *tree.Tree) []string {
 var catalogPlatforms = []oci.Platform{{OS: "linux", Arch: "amd64"}, {OS: "linux", Arch: "arm64"}}
 
 // catalog publishes the list of all that was published, and of what is kept. A
-// registry cannot be asked to replace only what was read: of two who publish
-// within the same moment the later one wins.
-func (r *release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry, before *listed) error {
-	before, err := r.latest(ctx, before)
-	if err != nil {
-		return err
-	}
-	var listings []catalog.Listing
-	for i, e := range extensions {
-		for _, img := range e.Images {
-			listings = append(listings, catalog.NewListing(entries[i].Line(), img.Platform.String(), img.Facts))
+// part of a release goes into the catalog that is there at that moment.
+func (r *Release) catalog(ctx context.Context, extensions []Extension, entries []catalog.Entry) error {
+	p, err := r.writeCatalog(ctx, extensions, entries)
+	for try := 1; errors.Is(err, oci.ErrMoved) && try < catalogTries; try++ {
+		if r.before, err = r.readListed(ctx); err != nil {
+			return fmt.Errorf("somebody else published it a moment ago: %w", err)
 		}
+		p, err = r.writeCatalog(ctx, extensions, entries)
 	}
-	u := r.update(entries, before)
-	for _, e := range u.kept {
-		listings = append(listings, before.listings[e.Line()]...)
-	}
-	t, err := catalog.Write(r.Talos, u.all, listings)
-	if err != nil {
-		return err
-	}
-	var packed []oci.Packed
-	for _, platform := range catalogPlatforms {
-		packed = append(packed, oci.Packed{Platform: platform, Tree: t})
-	}
-	p, _, err := r.image(ctx, CatalogName, r.Talos, packed, nil)
-	p.Kept, p.Gone, p.Unread = names(u.kept), names(u.gone), before.unread
 	if err == nil && r.Signing != nil && !r.DryRun {
 		_, err = r.sign(ctx, &p)
 	}
@@ -295,7 +297,53 @@ func (r *release) catalog(ctx context.Context, extensions []Extension, entries [
 	return err
 }
 
-func (r *release) report(p Published) {
+// catalogTries is how often others may be faster.
+const catalogTries = 10
+
+// writeCatalog writes it once. It returns oci.ErrMoved if somebody else wrote one
+// meanwhile that has to be kept.
+func (r *Release) writeCatalog(ctx context.Context, extensions []Extension, entries []catalog.Entry) (p Published, err error) {
+	var listings []catalog.Listing
+	for i, e := range extensions {
+		for _, img := range e.Images {
+			listings = append(listings, catalog.NewListing(entries[i].Line(), img.Platform.String(), img.Facts))
+		}
+	}
+	u := r.update(entries, r.before)
+	for _, e := range u.kept {
+		listings = append(listings, r.before.listings[e.Line()]...)
+	}
+	t, err := catalog.Write(r.Talos, u.all, listings)
+	if err != nil {
+		return p, err
+	}
+	var packed []oci.Packed
+	for _, platform := range catalogPlatforms {
+		packed = append(packed, oci.Packed{Platform: platform, Tree: t})
+	}
+	opts := r.Pack
+	if r.Update {
+		opts.Replaces = &r.before.digest
+	}
+	p, _, err = r.image(ctx, CatalogName, r.Talos, packed, opts)
+	p.Kept, p.Gone, p.Unread = names(u.kept), names(u.gone), r.before.unread
+	if err == nil && r.Update && !r.DryRun {
+		err = r.stays(ctx, p)
+	}
+	return p, err
+}
+
+// stays looks at the catalog after it was written: two may have been written in
+// the same moment.
+func (r *Release) stays(ctx context.Context, p Published) error {
+	d, _, err := oci.Exists(ctx, r.catalogRef(), r.reading())
+	if err == nil && d.Digest != p.Image.Digest {
+		err = oci.ErrMoved
+	}
+	return err
+}
+
+func (r *Release) report(p Published) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Report(p)

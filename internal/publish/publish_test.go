@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -27,6 +28,15 @@ type shelf struct {
 	name string
 	mu   sync.Mutex
 	sent []string // PUT and POST, in their order
+}
+
+// publishAll is a release from beginning to end.
+func publishAll(ctx context.Context, extensions []Extension, o Options) error {
+	r, err := Begin(ctx, o)
+	if err != nil {
+		return err
+	}
+	return r.Publish(ctx, extensions)
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -109,7 +119,7 @@ func run(t *testing.T, s *shelf, o Options, extensions ...Extension) (all []Publ
 	o.Registry, o.Talos, o.ProvenanceType = s.name, "v1.12.0", "https://slsa.dev/provenance/v1"
 	o.Pack.Epoch = time.Unix(1700000000, 0)
 	o.Report = func(p Published) { all = append(all, p) }
-	if err := Run(t.Context(), extensions, o); err != nil {
+	if err := publishAll(t.Context(), extensions, o); err != nil {
 		t.Fatal(err)
 	}
 	return all
@@ -181,8 +191,20 @@ func TestAgain(t *testing.T) {
 			t.Errorf("the second time %+v, the first %+v", p, first[i])
 		}
 	}
+	// Another way to the same image is no news.
+	other := one
+	other.Provenance = []byte(`{"buildDefinition":{"externalParameters":{"TAG":"v1.13.0"}}}`)
+	if run(t, s, Options{Signing: signing}, other); len(s.forget()) > 0 {
+		t.Error("it sent another provenance of the same image")
+	}
+	// Nobody takes the signature away unasked.
+	s.forget()
+	err := publishAll(t.Context(), []Extension{one}, Options{Registry: s.name, Talos: "v1.12.0"})
+	if !errors.As(err, new(*SignedError)) || len(s.forget()) > 0 {
+		t.Errorf("an unsigned release over a signed one: %v", err)
+	}
 	// Another content under the same tag is said.
-	changed := run(t, s, Options{}, extensionNamed(t, "one", "core", "other"))
+	changed := run(t, s, Options{Unsigned: true}, extensionNamed(t, "one", "core", "other"))
 	if changed[0].Before != first[0].Image.Digest || changed[0].There {
 		t.Errorf("a tag that moves is reported as %+v", changed[0])
 	}
@@ -224,7 +246,7 @@ func TestInterrupted(t *testing.T) {
 				cancel()
 			}
 		}}
-		err := Run(ctx, []Extension{one, two}, o)
+		err := publishAll(ctx, []Extension{one, two}, o)
 		cancel()
 		_, found, existsErr := oci.Exists(t.Context(), s.name+"/extensions:v1.12.0", oci.Options{})
 		if existsErr != nil || found != (err == nil) {

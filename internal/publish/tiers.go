@@ -23,6 +23,7 @@ type Fault string
 // The faults.
 const (
 	NotBuilt Fault = "it was not built"
+	Unnamed  Fault = "its name and version cannot be those of an image, as in name:1.2.3_4 (no capitals in the name, no + in the version)"
 	Misnamed Fault = "its manifest has another name"
 	Refused  Fault = "the checks found errors"
 	NoSBOM   Fault = "it has no SBOM"
@@ -34,10 +35,10 @@ const Contrib = "contrib"
 // verdicts say what each tier promises ("Official Extension Tiers"). What is not
 // here fits.
 var verdicts = map[string]map[Fault]Verdict{
-	"core":       {NotBuilt: StopsAll, Misnamed: StopsAll, Refused: StopsAll, NoSBOM: StopsAll},
-	"extra":      {NotBuilt: StopsAll, Misnamed: StopsAll, Refused: Warns, NoSBOM: Warns},
-	Contrib:      {NotBuilt: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
-	"deprecated": {NotBuilt: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
+	"core":       {NotBuilt: StopsAll, Unnamed: StopsAll, Misnamed: StopsAll, Refused: StopsAll, NoSBOM: StopsAll},
+	"extra":      {NotBuilt: StopsAll, Unnamed: StopsAll, Misnamed: StopsAll, Refused: Warns, NoSBOM: Warns},
+	Contrib:      {NotBuilt: LeftOut, Unnamed: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
+	"deprecated": {NotBuilt: LeftOut, Unnamed: LeftOut, Misnamed: LeftOut, Refused: LeftOut},
 }
 
 // Tiers are their names, sorted.

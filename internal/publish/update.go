@@ -32,9 +32,36 @@ type listed struct {
 	unread   error                        // why nothing of it is known
 }
 
-// before is what the catalog that is there lists. If nothing of it is to be kept,
-// it is no error that it cannot be read.
-func (r *release) before(ctx context.Context) (*listed, error) {
+// SignedError says that the catalog that is there is signed, and the new one would
+// not be.
+type SignedError struct{ Ref string }
+
+// Error implements error.
+func (e *SignedError) Error() string {
+	return fmt.Sprintf("the catalog %s is signed, and this one would not be", e.Ref)
+}
+
+// readBefore is what the catalog that is there lists. If nothing of it is to be
+// kept, it is no error that it cannot be read. A dry run needs no registry for that.
+func (r *Release) readBefore(ctx context.Context) (*listed, error) {
+	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && r.DryRun && !r.Update:
+		return &listed{unread: err}, nil
+	case err != nil || !found:
+		return &listed{}, err
+	}
+	if r.Signing == nil && !r.Unsigned {
+		signed, err := trust.HasSignature(ctx, d, r.reading())
+		if err != nil {
+			return nil, err
+		}
+		if signed {
+			return nil, &SignedError{d.Ref}
+		}
+	}
 	l, err := r.readListed(ctx)
 	switch {
 	case err == nil:
@@ -47,31 +74,12 @@ func (r *release) before(ctx context.Context) (*listed, error) {
 	return &listed{unread: err}, nil
 }
 
-// latest is what the catalog lists now, if it is another one than before: somebody
-// may have published a part of it meanwhile.
-func (r *release) latest(ctx context.Context, before *listed) (*listed, error) {
-	if !r.Update {
-		return before, nil
-	}
-	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
-	if err != nil {
-		return nil, err
-	}
-	if !found || d.Digest == before.digest {
-		return before, nil
-	}
-	if before, err = r.readListed(ctx); err != nil {
-		return nil, fmt.Errorf("somebody else published it a moment ago: %w", err)
-	}
-	return before, nil
-}
-
 // catalogRef is where the catalog is or will be.
-func (r *release) catalogRef() string {
+func (r *Release) catalogRef() string {
 	return "docker://" + path.Join(r.Registry, CatalogName) + ":" + r.Talos
 }
 
-func (r *release) readListed(ctx context.Context) (*listed, error) {
+func (r *Release) readListed(ctx context.Context) (*listed, error) {
 	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
 	if err != nil || !found {
 		return &listed{}, err
@@ -114,20 +122,29 @@ func readListings(ctx context.Context, c *catalog.Catalog, o catalog.Options) (m
 }
 
 // vouched says whether a catalog may be kept in one that is signed.
-func (r *release) vouched(ctx context.Context, d oci.Descriptor, pinned string) error {
+func (r *Release) vouched(ctx context.Context, d oci.Descriptor, pinned string) error {
 	if r.Verify != nil {
 		return r.Verify(ctx, pinned)
 	}
 	if r.Signing == nil {
 		return nil
 	}
-	rule := r.Signing.Signer.Rule()
-	if rule.Key == nil && r.Signing.Root == nil {
+	v := r.own()
+	if v == nil {
 		return errors.New("whether it is signed is not known without a trusted root")
 	}
-	v := &sign.Verifier{Rule: rule, Root: r.Signing.Root, IgnoreLog: rule.Key != nil}
 	_, err := trust.Verify(ctx, d, v, r.reading())
 	return err
+}
+
+// own verifies what the signer of this release has signed before; nil if that takes
+// a trusted root, and there is none.
+func (r *Release) own() *sign.Verifier {
+	rule := r.Signing.Signer.Rule()
+	if rule.Key == nil && r.Signing.Root == nil {
+		return nil
+	}
+	return &sign.Verifier{Rule: rule, Root: r.Signing.Root, IgnoreLog: rule.Key != nil}
 }
 
 // updated is what a new catalog lists, and what becomes of the old one.
@@ -135,7 +152,7 @@ type updated struct{ all, kept, gone []catalog.Entry }
 
 // update puts entries into the catalog that was there: in the place of the image
 // with the same path, or else where their name is.
-func (r *release) update(entries []catalog.Entry, before *listed) updated {
+func (r *Release) update(entries []catalog.Entry, before *listed) updated {
 	published, placed := map[string]catalog.Entry{}, map[string]bool{}
 	for _, e := range entries {
 		published[e.Image.Path()] = e

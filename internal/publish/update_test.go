@@ -2,11 +2,13 @@ package publish
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/oci"
@@ -106,7 +108,7 @@ func TestUpdateMeanwhile(t *testing.T) {
 		}
 	}
 	o := Options{Registry: s.name, Talos: "v1.12.0", Update: true, Report: meanwhile}
-	if err := Run(t.Context(), []Extension{extensionNamed(t, "one", "core", "1")}, o); err != nil {
+	if err := publishAll(t.Context(), []Extension{extensionNamed(t, "one", "core", "1")}, o); err != nil {
 		t.Fatal(err)
 	}
 	names, lists := catalogOf(t, s)
@@ -115,6 +117,31 @@ func TestUpdateMeanwhile(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"one", "two", "zero"}, lists); diff != "" {
 		t.Errorf("listings, -want +got:\n%s", diff)
+	}
+}
+
+// TestUpdateAtOnce has many publish parts of a release in the same moment, into a
+// registry without a catalog: it lists all in the end.
+func TestUpdateAtOnce(t *testing.T) {
+	s := newShelf(t)
+	var parts []Extension
+	var want []string
+	for i := range 8 {
+		name := fmt.Sprintf("part%d", i)
+		parts, want = append(parts, extensionNamed(t, name, "core", name)), append(want, name+" core")
+	}
+	var g errgroup.Group
+	for _, e := range parts {
+		g.Go(func() error {
+			return publishAll(t.Context(), []Extension{e}, Options{Registry: s.name, Talos: "v1.12.0", Update: true})
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	names, _ := catalogOf(t, s)
+	if diff := cmp.Diff(want, names); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
@@ -152,7 +179,7 @@ func TestUpdateRefused(t *testing.T) {
 			putCatalog(t, s, c.files)
 			s.forget()
 			one := []Extension{extensionNamed(t, "one", "core", "1")}
-			err := Run(t.Context(), one, Options{Registry: s.name, Talos: "v1.12.0", Update: true, Signing: c.signing})
+			err := publishAll(t.Context(), one, Options{Registry: s.name, Talos: "v1.12.0", Update: true, Signing: c.signing})
 			if !errors.As(err, new(*KeepError)) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v", err)
 			}

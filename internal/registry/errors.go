@@ -13,6 +13,7 @@ import (
 // Codes of errors, as the specification lists them.
 const (
 	blobUnknown         = "BLOB_UNKNOWN"
+	denied              = "DENIED"
 	uploadInvalid       = "BLOB_UPLOAD_INVALID"
 	uploadUnknown       = "BLOB_UPLOAD_UNKNOWN"
 	digestInvalid       = "DIGEST_INVALID"

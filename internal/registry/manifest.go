@@ -194,8 +194,9 @@ func (r repo) complete(m *manifest, list manifestList) error {
 	return nil
 }
 
-// putManifest stores a manifest, and returns when it is on the disk.
-func (r repo) putManifest(data []byte, m *manifest, d digest.Digest, tag string) error {
+// putManifest stores a manifest, and returns when it is on the disk. A condition is
+// for what the tag has been so far.
+func (r repo) putManifest(data []byte, m *manifest, d digest.Digest, tag string, only condition) error {
 	s, err := r.begin()
 	if err != nil {
 		return err
@@ -212,14 +213,18 @@ func (r repo) putManifest(data []byte, m *manifest, d digest.Digest, tag string)
 		return err
 	}
 	defer unlock()
-	return r.enter(s, m, d, tag)
+	return r.enter(s, m, d, tag, only)
 }
 
 // enter makes an upload a manifest of the repository, which the caller has
 // locked.
-func (r repo) enter(s *session, m *manifest, d digest.Digest, tag string) error {
+func (r repo) enter(s *session, m *manifest, d digest.Digest, tag string, only condition) error {
 	list, err := r.indexOrNone()
 	if err != nil {
+		return err
+	}
+	if err := only.check(list, tag); err != nil {
+		_ = s.remove() // as below
 		return err
 	}
 	if err := r.complete(m, list); err != nil {

@@ -91,7 +91,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, p place) er
 			return refuse(http.StatusBadRequest, digestInvalid, "the digest of the manifest is %s, not %s", d, want)
 		}
 	}
-	if err := s.store.repo(p.name).putManifest(data, m, d, tag); err != nil {
+	if err := s.store.repo(p.name).putManifest(data, m, d, tag, conditionOf(r.Header)); err != nil {
 		return err
 	}
 	if m.Subject != nil {
@@ -101,6 +101,29 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, p place) er
 	w.Header().Set("Docker-Content-Digest", string(d))
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// condition is what a tag must be for a manifest to replace it, as HTTP has it for
+// any resource (RFC 9110, 13.1). The specification of distribution does not name it,
+// and does not forbid it; it lets two clients change a tag without one undoing what
+// the other did.
+type condition struct{ match, noneMatch string }
+
+func conditionOf(h http.Header) condition { return condition{h.Get("If-Match"), h.Get("If-None-Match")} }
+
+// check refuses to replace what the tag is, if that is not what is wanted.
+func (c condition) check(list manifestList, tag string) error {
+	if c.match == "" && c.noneMatch == "" {
+		return nil
+	}
+	now, there := list.find(tag)
+	names := func(header string) bool {
+		return there && (header == "*" || strings.Contains(header, `"`+string(now.Digest)+`"`))
+	}
+	if c.match != "" && !names(c.match) || c.noneMatch != "" && names(c.noneMatch) {
+		return refuse(http.StatusPreconditionFailed, denied, "the tag %s is not what the condition of the request says", tag)
+	}
 	return nil
 }
 

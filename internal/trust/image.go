@@ -115,6 +115,12 @@ func Sign(ctx context.Context, d oci.Descriptor, s Signing, opts oci.Options) ([
 	})
 }
 
+// HasSignature says whether an image has any signature, good or not.
+func HasSignature(ctx context.Context, d oci.Descriptor, opts oci.Options) (bool, error) {
+	all, err := find(ctx, d.Ref, suffixOf(sign.PredicateSignature), opts)
+	return len(all) > 0, err
+}
+
 // Attest says something about what a Descriptor is of, and stores it there: a
 // predicate, a JSON object, of the type that a URI names. What the signer has
 // said before is not said again. It returns the forms that it added.
