@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,13 @@ type bill struct {
 	parts       []inspect.Part // of a boot asset; an extension is its only one
 	identifiers []string       // what VEX documents may call the whole
 }
+
+// Purposes that packages have in an SBOM: those of extensions, and those of a base
+// and its kernel.
+const (
+	purposeExtension = "APPLICATION"
+	purposeBase      = "OPERATING_SYSTEM"
+)
 
 // readBills reads what sources are made of, one after the other.
 func readBills(ctx context.Context, src *sources, names []string) ([]bill, error) {
@@ -95,7 +103,7 @@ func assetBill(name string, a *inspect.Asset, parts *inspect.Parts, digest strin
 		return b, withCode(exitInvalid, fmt.Errorf("reading %s: there is no initramfs in it that can be read, and so no extension", name),
 			"graft inspect "+name+" says what there is")
 	}
-	b.Package = sbom.Package{Name: filepath.Base(name), Purpose: "OPERATING_SYSTEM"}
+	b.Package = sbom.Package{Name: filepath.Base(name), Purpose: purposeBase}
 	if hex, ok := strings.CutPrefix(digest, "sha256:"); ok {
 		b.Checksums = []sbom.Checksum{{Algorithm: "SHA256", Value: hex}}
 		b.identifiers = append(b.identifiers, digest)
@@ -114,7 +122,7 @@ func assetBill(name string, a *inspect.Asset, parts *inspect.Parts, digest strin
 func sourceBill(ctx context.Context, src *sources, c *cache.Cache, name string, parts *inspect.Parts, o inspect.Options) (b bill, err error) {
 	imgs, err := src.open(ctx, c, []string{name})
 	if err != nil {
-		return b, err
+		return b, meant(name, err)
 	}
 	defer func() { err = errors.Join(err, imgs.close()) }()
 	e, err := readFacts(ctx, c, imgs[0])
@@ -139,6 +147,36 @@ func sourceBill(ctx context.Context, src *sources, c *cache.Cache, name string, 
 	b, err = assetBill(name, a, parts, imgs[0].Digest())
 	b.identifiers = append(b.identifiers, imageNames(imgs[0])...)
 	return b, err
+}
+
+// dockerHost is the registry of names without one.
+const dockerHost = "index.docker.io"
+
+// meant adds to an error of that registry what a name without a host may have been
+// meant for.
+func meant(name string, err error) error {
+	var registry *oci.RegistryError
+	named := strings.TrimPrefix(name, "docker://")
+	if !errors.As(err, &registry) || registry.Registry != dockerHost || strings.HasPrefix(named, "docker.io/") || strings.HasPrefix(named, dockerHost+"/") {
+		return err
+	}
+	bare, _, _ := strings.Cut(named, "@")
+	bare, _ = oci.CutTag(bare)
+	return withCode(exitDependency, err, "a name without a registry is one of docker.io: for an extension, graft catalog find "+path.Base(bare)+" says what it is called; a directory or file is ./"+named)
+}
+
+// meantOneOf is meant for that one of several names which an error is about.
+func meantOneOf(names []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	longestFirst := slices.SortedFunc(slices.Values(names), func(a, b string) int { return len(b) - len(a) })
+	for _, name := range longestFirst { // x/y:1 is in an error, and so is y:1
+		if strings.Contains(err.Error(), name) {
+			return meant(name, err)
+		}
+	}
+	return err
 }
 
 // extensionFacts are what the cache keeps of an image.
@@ -193,7 +231,7 @@ func (e *extensionFacts) read(ctx context.Context, img *oci.Image) error {
 // to its image.
 func extensionBill(ctx context.Context, src *sources, name string, img *oci.Image, e extensionFacts) (b bill, err error) {
 	p := inspect.Part{
-		Subject: sbom.Subject{Package: sbom.Package{Name: e.Name, Version: e.Version, Purpose: "APPLICATION"}, BOMs: e.Found.BOMs},
+		Subject: sbom.Subject{Package: sbom.Package{Name: e.Name, Version: e.Version, Purpose: purposeExtension}, BOMs: e.Found.BOMs},
 		VEX:     e.Found.VEX, Programs: len(e.Found.Programs), Problems: e.Found.Problems, Digest: img.Digest(),
 	}
 	if hex, ok := strings.CutPrefix(img.Digest(), "sha256:"); ok {

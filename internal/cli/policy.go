@@ -27,8 +27,23 @@ type policyFlags struct {
 
 func (p *policyFlags) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.file, "policy", "", "file of rules that images must fulfil before they are used, see graft verify (default: $"+policyVariable+")")
+	f.Var((*given)(&p.file), "policy", "file of rules that images must fulfil before they are used, see graft verify (default: $"+policyVariable+")")
 	f.StringVar(&p.rootFile, "trusted-root", "", "Sigstore's trusted_root.json, for rules with identities (default: that of the public services, fetched and kept)")
+}
+
+// given is the value of a flag that decides whom to trust. An empty one, which a
+// variable that is not set becomes, must not mean that the flag is not there.
+type given string
+
+func (g *given) Type() string   { return "string" }
+func (g *given) String() string { return string(*g) }
+
+func (g *given) Set(s string) error {
+	if s == "" {
+		return errors.New("it is empty: is a variable not set?")
+	}
+	*g = given(s)
+	return nil
 }
 
 // gate lets in what the policy allows. A nil gate lets everything in.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/graftlinux/graft/internal/inspect"
 	"github.com/graftlinux/graft/internal/sbom"
 	"github.com/graftlinux/graft/internal/vuln"
 	"github.com/spf13/cobra"
@@ -33,12 +34,14 @@ image. What was said last counts. What an extension says counts for that extensi
 only, never for the base or another one.
 
 Packages that the database cannot be asked about are counted, as they are not
-known to be clean; -v lists them. So are vulnerabilities that nobody rated: those
+known to be clean; -v lists them. An extension of which no package is known, as it
+has no SBOM and no program of Go, was not scanned: each of them is named. So are vulnerabilities that nobody rated: those
 count as being of every level.
 
 The exit code is 1 if there are findings of the level --fail-on or worse. Else it is
-2 if the database has nothing of an ecosystem that was found, or if not one package
-could be looked for, unless --allow-unchecked says that this will do.
+2 if an extension was not scanned, unless --allow-unscanned says that this will do;
+and 2 if the database has nothing of an ecosystem that was found, or if not one
+package could be looked for, unless --allow-unchecked does.
 
 ` + sourceHelp,
 		Example: `  graft scan registry.example/gvisor:20250505.0 --db osv
@@ -70,6 +73,7 @@ type scanFlags struct {
 	severity       level
 	failOn         level
 	allowUnchecked bool
+	allowUnscanned bool
 	debian         string
 	verbose        bool
 }
@@ -98,6 +102,7 @@ func (f *scanFlags) flags(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.vex, "vex", nil, "OpenVEX document (can be repeated)")
 	flags.BoolVar(&f.imageVEX, "image-vex", true, "heed what extensions say of themselves in OpenVEX documents")
 	flags.BoolVar(&f.allowUnchecked, "allow-unchecked", false, "do not fail if the database has nothing of some of the packages")
+	flags.BoolVar(&f.allowUnscanned, "allow-unscanned", false, "do not fail if nothing is known of what an extension is made of")
 	flags.Var(&f.severity, "severity", "tell of findings of this level or worse only: "+strings.Join(vuln.Levels(), ", "))
 	flags.Var(&f.failOn, "fail-on", "exit with 1 only if there are findings of this level or worse")
 	flags.StringVar(&f.debian, "debian", "", "release of Debian, such as 12, of Debian packages that do not tell theirs")
@@ -197,7 +202,8 @@ func subjectsOf(bills []bill) []vuln.Subject {
 	var all []vuln.Subject
 	for _, b := range bills {
 		for _, p := range b.parts {
-			v := vuln.Subject{Name: b.source, Identifiers: append([]string{p.Name}, b.identifiers...), Packages: sbom.Merge(p.Subject).Packages}
+			v := vuln.Subject{Name: b.source, Base: p.Purpose != purposeExtension, Identifiers: append([]string{p.Name}, b.identifiers...), Packages: sbom.Merge(p.Subject).Packages}
+			v.Unlisted = unlisted(p, len(v.Packages)-1)
 			if len(b.Parts) > 0 { // of a boot asset
 				v.Name += ": " + p.Name
 			}
@@ -211,6 +217,21 @@ func subjectsOf(bills []bill) []vuln.Subject {
 		}
 	}
 	return all
+}
+
+// unlisted is why nothing is known of what a part is made of, "" if it has packages
+// besides its own. A kernel is all of one piece.
+func unlisted(p inspect.Part, others int) string {
+	isKernel := p.Digest == "" && p.Purpose == purposeBase
+	switch {
+	case others > 0, isKernel && len(p.CPEs) > 0:
+		return ""
+	case isKernel:
+		return "its version is not known"
+	case len(p.Problems) > 0:
+		return "nothing that could be read in it lists packages"
+	}
+	return "it has no SBOM that lists packages, and no program of Go"
 }
 
 // oldDatabase is when a database is said to be old: those that are exported change
@@ -316,16 +337,36 @@ func (f *scanFlags) verdict(w io.Writer, args []string, r *vuln.Report) error {
 	}
 	fmt.Fprintf(w, "%s looked for: %s (%d unrated), %d suppressed\n", count(r.Packages, "package"), count(len(r.Findings), "finding"), unrated, len(r.Suppressed))
 	f.tellUnmatched(w, r)
-	if r.Packages+len(r.Unmatched) == 0 {
-		fmt.Fprintf(w, "graft: warning: nothing is known of what %s consists of\n", printable(strings.Join(args, ", ")))
-	}
+	tellUnscanned(w, r)
 	if worst > 0 {
 		return errSaid
+	}
+	if err := unscanned(args, r); err != nil && !f.allowUnscanned {
+		return err
 	}
 	if f.allowUnchecked {
 		return nil
 	}
 	return f.unchecked(args, r)
+}
+
+func tellUnscanned(w io.Writer, r *vuln.Report) {
+	for _, n := range r.NotScanned {
+		fmt.Fprintf(w, "graft: warning: %s: %s\n", printable(n.Source), printable(n.Reason()))
+	}
+}
+
+// unscanned is the error of a scan that did not see all extensions.
+func unscanned(args []string, r *vuln.Report) error {
+	var names []string
+	for _, n := range r.Unscanned() {
+		names = append(names, n.Source)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	err := fmt.Errorf("scanning %s: nothing is known of what %s is made of", printable(strings.Join(args, ", ")), printable(strings.Join(names, ", ")))
+	return withCode(exitInvalid, err, "an SBOM tells: in its /usr/local/share/spdx, or attached to its image", "--allow-unscanned accepts that")
 }
 
 // unchecked is the error of a scan that says too little to pass: a gate that lets

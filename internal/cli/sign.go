@@ -99,7 +99,7 @@ func (c *signing) flags(cmd *cobra.Command) {
 // signerFlags say who signs, and how.
 func (c *signing) signerFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&c.key, "key", "", "file with the private key")
+	f.Var((*given)(&c.key), "key", "file with the private key")
 	f.StringVar(&c.password, "password-file", "", "file with the password of the key")
 	f.StringVar(&c.token, "identity-token", "", "identity token, or a file with it")
 	f.StringVar(&c.services.Fulcio, "fulcio-url", sign.PublicGood.Fulcio, "who certifies an identity")
@@ -274,11 +274,19 @@ func (c *signing) identityToken(ctx context.Context) (string, error) {
 		token, err := sign.ActionsToken(ctx, url, secret)
 		return token, signError(err)
 	}
-	if data, err := readInput(nil, token, maxKeyFile); err == nil {
+	data, err := readInput(nil, token, maxKeyFile)
+	switch {
+	case err == nil:
 		token = string(data)
+	case c.token != "" && !isWebToken(token):
+		return "", fmt.Errorf("reading the identity token: %w", err)
 	}
 	return strings.TrimSpace(token), nil
 }
+
+// isWebToken says whether a text has the look of a JSON web token (RFC 7519), not that
+// of a file's name.
+func isWebToken(s string) bool { return strings.Count(s, ".") == 2 && !strings.Contains(s, "/") }
 
 // readRoot reads Sigstore's trusted_root.json.
 func readRoot(file string) (*sign.Root, error) {

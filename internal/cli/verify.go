@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/sign"
@@ -48,6 +51,9 @@ expressions for these), or a file of rules (--policy), which is the document
 ImageVerificationConfig of Talos 1.13: the first rule that matches decides, and
 what none matches is refused.
 
+With --attestation an attestation of that type must be there, not a signature;
+-o json and -o yaml have what it says, as predicate, now that it is verified.
+
 IMAGE is in a registry or an OCI layout (oci:DIR[:NAME]). Signatures of cosign,
 versions 2 and 3, and of graft are found, in both forms. If an index has none,
 all its images must be signed, or that of --platform.
@@ -61,7 +67,7 @@ still.`,
   graft verify --certificate-identity-regexp '@siderolabs\.com$' \
       --certificate-oidc-issuer https://accounts.google.com ghcr.io/siderolabs/extensions:v1.13.0
   graft verify --policy policy.yaml -o json oci:mirror:gvisor
-  graft verify --key cosign.pub --attestation slsaprovenance1 registry.example/gvisor:v1`,
+  graft verify --key cosign.pub --attestation slsaprovenance1 -o json registry.example/gvisor:v1 | jq '.[0].predicate'`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	v.flags(cmd)
@@ -72,12 +78,12 @@ still.`,
 
 func (v *verifying) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&v.key, "key", "", "file with the public key, or a certificate that holds it")
+	f.Var((*given)(&v.key), "key", "file with the public key, or a certificate that holds it")
 	f.StringVar(&v.subject, "certificate-identity", "", "who signed, as the certificate names them")
 	f.StringVar(&v.subjectRegexp, "certificate-identity-regexp", "", "the same, as a regular expression; it matches anywhere without ^ and $")
 	f.StringVar(&v.issuer, "certificate-oidc-issuer", "", "who vouched for them, a URL")
 	f.StringVar(&v.issuerRegexp, "certificate-oidc-issuer-regexp", "", "the same, as a regular expression")
-	f.StringVar(&v.policy, "policy", "", "file of rules")
+	f.Var((*given)(&v.policy), "policy", "file of rules")
 	f.StringVar(&v.rootFile, "trusted-root", "", "Sigstore's trusted_root.json (default: that of the public services, fetched and kept)")
 	f.StringVar(&v.attestation, "attestation", "", "verify an attestation of this type, not a signature")
 	f.StringArrayVarP(&v.annotations, "annotations", "a", nil, "KEY=VALUE that must be signed with the image; may be repeated")
@@ -109,7 +115,7 @@ func (v *verifying) run(ctx context.Context, images []string, format string) err
 	for _, name := range images {
 		d, err := oci.Resolve(ctx, name, opts)
 		if err != nil {
-			return inputError(err)
+			return meant(name, inputError(err))
 		}
 		verified, err := check(ctx, d)
 		if errors.As(err, new(*trust.Refused)) {
@@ -246,7 +252,11 @@ func (v *verifying) print(all []trust.Verified, format string) error {
 	case "json":
 		return printJSON(v.streams.Out, all)
 	case "yaml":
-		return printYAML(v.streams.Out, all)
+		docs, err := withPredicates(all)
+		if err != nil {
+			return err
+		}
+		return printYAML(v.streams.Out, docs)
 	}
 	head := []string{"IMAGE", "SIGNER", "ISSUER", "TIME", "FORM"}
 	if v.policy != "" {
@@ -266,7 +276,51 @@ func (v *verifying) print(all []trust.Verified, format string) error {
 		}
 		t.row(cells[:len(head)]...)
 	}
+	if v.attestation != "" {
+		fmt.Fprintln(v.streams.Err, "  hint: -o json has what the attestations say, as predicate")
+	}
 	return t.flush()
+}
+
+// verifiedYAML is what was verified, with what an attestation says as YAML.
+type verifiedYAML struct {
+	trust.Verified `yaml:",inline"`
+	Says           any `yaml:"predicate,omitempty"`
+}
+
+func withPredicates(all []trust.Verified) ([]verifiedYAML, error) {
+	docs := []verifiedYAML{}
+	for _, one := range all {
+		doc := verifiedYAML{Verified: one}
+		if len(one.Predicate) > 0 {
+			d := json.NewDecoder(bytes.NewReader(one.Predicate))
+			d.UseNumber()
+			if err := d.Decode(&doc.Says); err != nil {
+				return nil, fmt.Errorf("reading the predicate of %s: %w", one.Image, err)
+			}
+			doc.Says = plainNumbers(doc.Says)
+		}
+		docs = append(docs, doc)
+	}
+	return docs, nil
+}
+
+// plainNumbers makes numbers of JSON, which may be too large or too exact for those of
+// Go, scalars of YAML with the same digits.
+func plainNumbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}
+	case []any:
+		for i := range v {
+			v[i] = plainNumbers(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = plainNumbers(v[k])
+		}
+	}
+	return v
 }
 
 // seen is when a signature was there, and who says so.

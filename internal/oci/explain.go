@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -27,11 +29,11 @@ func (e *RegistryError) Error() string { return fmt.Sprintf("registry %s: %v", e
 func (e *RegistryError) Unwrap() error { return e.Err }
 
 // explain makes a RegistryError of what came from the network; other errors,
-// such as those of a bad image, stay what they are.
+// such as those of a bad image or of the local disk, stay what they are.
 func explain(ref name.Reference, err error) error {
 	var known *RegistryError
 	var source sourceError
-	if err == nil || errors.As(err, &known) || errors.As(err, &source) || errors.Is(err, context.Canceled) {
+	if err == nil || errors.As(err, &known) || errors.As(err, &source) || errors.Is(err, context.Canceled) || onDisk(err) {
 		return err
 	}
 	host := ref.Context().RegistryStr()
@@ -48,6 +50,17 @@ func explain(ref name.Reference, err error) error {
 		return &RegistryError{host, err, hint}
 	}
 	return err
+}
+
+// onDisk says whether it was the disk of this machine that failed. What ends an error
+// of a file system is a syscall.Errno, which has the methods of a net.Error; the
+// network's stand in a net.OpError.
+func onDisk(err error) bool {
+	var file *fs.PathError
+	var link *os.LinkError
+	var number syscall.Errno
+	var op *net.OpError
+	return !errors.As(err, &op) && (errors.As(err, &file) || errors.As(err, &link) || errors.As(err, &number))
 }
 
 func statusHint(status int, ref name.Reference) string {

@@ -247,7 +247,7 @@ func readTagged(ctx context.Context, p place, suffix string, opts Options) (*Art
 	if err != nil {
 		return nil, err
 	}
-	a.source, a.opts = p.at(d.Digest), opts
+	a.Digest, a.source, a.opts = d.Digest.String(), p.at(d.Digest), opts
 	return a, nil
 }
 

@@ -11,6 +11,7 @@ package trust
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,7 +37,9 @@ type Verified struct {
 	Form        string            `json:"form,omitempty" yaml:"form,omitempty"`                   // "bundle" or "legacy"
 	Annotations map[string]string `json:"annotations,omitempty" yaml:"annotations,omitempty"`     // that were signed
 	Type        string            `json:"predicateType,omitempty" yaml:"predicateType,omitempty"` // of an attestation
-	Predicate   []byte            `json:"-" yaml:"-"`                                             // of an attestation: JSON
+	Predicate   json.RawMessage   `json:"predicate,omitempty" yaml:"-"`                           // of an attestation
+	Manifest    string            `json:"manifest,omitempty" yaml:"manifest,omitempty"`           // the digest of the one that has the signature or attestation
+	Layer       string            `json:"layer,omitempty" yaml:"layer,omitempty"`                 // the digest of the signature or attestation itself
 }
 
 // Refused says that an image may not be used, and which rule said so.
@@ -73,7 +76,9 @@ const maxSignatures = 128
 // found is a signature or attestation, and where it was.
 type found struct {
 	sign.Signature
-	where string
+	where    string
+	manifest string // digests
+	layer    string
 }
 
 // suffixOf is that of cosign's tag.
@@ -136,7 +141,7 @@ func appendBlobs(ctx context.Context, all []found, a *oci.Artifact, where string
 		if !wanted(b) {
 			continue
 		}
-		f := found{Signature: sign.Signature{MediaType: b.MediaType, Data: b.Data, Annotations: b.Annotations}, where: where}
+		f := found{Signature: sign.Signature{MediaType: b.MediaType, Data: b.Data, Annotations: b.Annotations}, where: where, manifest: a.Digest, layer: b.Digest}
 		if len(a.Blobs) > 1 {
 			f.where = fmt.Sprintf("%s, no. %d", where, i+1)
 		}
@@ -173,7 +178,9 @@ func verify(ctx context.Context, d oci.Descriptor, v *sign.Verifier, predicateTy
 			refused.add(f.where, err)
 			continue
 		}
-		verified = append(verified, record(d, v, got))
+		one := record(d, v, got)
+		one.Manifest, one.Layer = f.manifest, f.layer
+		verified = append(verified, one)
 	}
 	if len(verified) > 0 {
 		return verified, nil

@@ -10,7 +10,9 @@ import (
 )
 
 // SARIF is the report as a log that code hosts show. What VEX suppresses is in it
-// as suppressed; what was not checked is a warning. The version is graft's.
+// as suppressed; what was not checked is a warning. Subjects that nobody looked at are
+// notifications of the tool as well: without all extensions the scan is no success.
+// The version is graft's.
 func SARIF(r *Report, version string) sarif.Log {
 	var rules []sarif.Rule
 	var results []sarif.Result
@@ -27,18 +29,35 @@ func SARIF(r *Report, version string) sarif.Log {
 	if unchecked := r.uncheckedResults(); len(unchecked) > 0 {
 		rules, results = append(rules, uncheckedRule), append(results, unchecked...)
 	}
-	return sarif.New("graft", version, rules, results)
+	log := sarif.New("graft", version, rules, results)
+	log.Runs[0].Invocations = []sarif.Invocation{r.invocation()}
+	return log
+}
+
+// invocation tells of the subjects that nobody looked at.
+func (r *Report) invocation() sarif.Invocation {
+	i := sarif.Invocation{Successful: len(r.Unscanned()) == 0}
+	for _, n := range r.NotScanned {
+		level := sarif.Error
+		if n.Base {
+			level = sarif.Warning
+		}
+		i.Notifications = append(i.Notifications, sarif.Notification{
+			Level: level, Message: sarif.Text{Text: n.Source + ": " + n.Reason()}, Locations: []sarif.Location{sarif.At(n.Source)},
+		})
+	}
+	return i
 }
 
 // uncheckedRule is what a scan breaks that says too little.
 var uncheckedRule = sarif.Rule{
 	ID: "graft-unchecked", ShortDescription: sarif.Text{Text: "Packages that were not looked for"},
-	Help:    &sarif.Text{Text: "Nothing is known of their vulnerabilities. Scan with a database that has their ecosystem."},
+	Help:    &sarif.Text{Text: "Nothing is known of their vulnerabilities. Scan with a database that has their ecosystem, and give what has no SBOM one."},
 	Default: &sarif.Configuration{Level: sarif.Warning},
 }
 
-// uncheckedResults are one for each subject with packages that were not checked, and
-// each reason, in the order of the packages.
+// uncheckedResults are one for each subject that was not scanned, then one for each
+// with packages that were not checked, and each reason, in the order of the packages.
 func (r *Report) uncheckedResults() []sarif.Result {
 	type kind struct{ in, reason string }
 	var order []kind
@@ -50,17 +69,24 @@ func (r *Report) uncheckedResults() []sarif.Result {
 		}
 	}
 	var results []sarif.Result
+	for _, n := range r.NotScanned {
+		results = append(results, unchecked(n.Source, n.Reason()))
+	}
 	for _, k := range order {
 		text := "1 package was not looked for"
 		if n := counts[k]; n > 1 {
 			text = fmt.Sprintf("%d packages were not looked for", n)
 		}
-		results = append(results, sarif.Result{
-			RuleID: uncheckedRule.ID, Level: sarif.Warning, Locations: []sarif.Location{sarif.At(k.in)},
-			Message: sarif.Text{Text: text + ": " + k.reason},
-		})
+		results = append(results, unchecked(k.in, text+": "+k.reason))
 	}
 	return results
+}
+
+func unchecked(in, text string) sarif.Result {
+	return sarif.Result{
+		RuleID: uncheckedRule.ID, Level: sarif.Warning, Locations: []sarif.Location{sarif.At(in)},
+		Message: sarif.Text{Text: text},
+	}
 }
 
 func (f Finding) rule() sarif.Rule {

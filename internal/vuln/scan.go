@@ -13,7 +13,7 @@ import (
 // Scan looks for the packages of subjects. The same package in several subjects is one
 // finding per vulnerability, unless a VEX statement is about some of them only.
 func (db *DB) Scan(ctx context.Context, subjects []Subject, o Options) (*Report, error) {
-	s := scan{db: db, options: o, report: &Report{Findings: []Finding{}, Suppressed: []Finding{}, Unmatched: []Unmatched{}, Database: db.Info()}}
+	s := scan{db: db, options: o, report: &Report{Findings: []Finding{}, Suppressed: []Finding{}, Unmatched: []Unmatched{}, NotScanned: []NotScanned{}, Database: db.Info()}}
 	s.gather(subjects)
 	s.vex.statements = statementsOf(subjects, o.VEX)
 	for _, key := range s.order {
@@ -55,6 +55,7 @@ func (s *scan) gather(subjects []Subject) {
 	s.packages = map[string]*wanted{}
 	for i := range subjects {
 		subject := &subjects[i]
+		s.report.unscanned(subject)
 		for _, p := range subject.Packages {
 			t, reason := identify(p, s.options.Debian)
 			var missing string
@@ -79,6 +80,18 @@ func (s *scan) gather(subjects []Subject) {
 				w.in = append(w.in, subject)
 			}
 		}
+	}
+}
+
+// unscanned notes a subject that cannot be looked into.
+func (r *Report) unscanned(s *Subject) {
+	why := s.Unlisted
+	if why == "" && len(s.Packages) == 0 {
+		why = "no package of it is known"
+	}
+	one := NotScanned{Source: s.Name, Why: why, Base: s.Base}
+	if why != "" && !slices.Contains(r.NotScanned, one) {
+		r.NotScanned = append(r.NotScanned, one)
 	}
 }
 

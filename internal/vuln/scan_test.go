@@ -159,7 +159,6 @@ func TestUnchecked(t *testing.T) {
 		{"all releases", []entry{entryOf("Go"), entryOf("Debian")}, []sbom.Package{module, deb}, nil},
 		{"what nobody can look for", []entry{entryOf("Go")}, []sbom.Package{module, npm, versionless}, nil},
 		{"nothing else", []entry{entryOf("Go")}, []sbom.Package{npm, versionless}, []string{"left-pad 1", "c"}},
-		{"no packages", []entry{entryOf("Go")}, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			db := openDB(t, write(t, map[string][]byte{"all.zip": zipOf(t, c.database...)}))
@@ -178,6 +177,42 @@ func TestUnchecked(t *testing.T) {
 			testkit.ValidSARIF(t, log)
 			if warned := len(log.Runs[0].Results) > 0; warned != (len(c.want) > 0) {
 				t.Errorf("in SARIF: %+v", log.Runs[0].Results)
+			}
+		})
+	}
+}
+
+// TestNotScanned: a subject without packages is told of, and only that of a base
+// leaves the run a success.
+func TestNotScanned(t *testing.T) {
+	module := purl("a", "v1.0.0", "pkg:golang/a@v1.0.0")
+	const silent = "no package of it is known"
+	for _, c := range []struct {
+		name       string
+		subjects   []Subject
+		want       []NotScanned
+		successful bool
+	}{
+		{"known", []Subject{{Name: "x", Packages: []sbom.Package{module}}}, []NotScanned{}, true},
+		{"unknown", []Subject{{Name: "x"}}, []NotScanned{{Source: "x", Why: silent}}, false},
+		{"beside another", []Subject{{Name: "x", Unlisted: "it is mute"}, {Name: "y", Packages: []sbom.Package{module}}}, []NotScanned{{Source: "x", Why: "it is mute"}}, false},
+		{"base", []Subject{{Name: "os", Base: true, Unlisted: "it is mute", Packages: []sbom.Package{module}}}, []NotScanned{{Source: "os", Why: "it is mute", Base: true}}, true},
+		{"both", []Subject{{Name: "os", Base: true}, {Name: "x"}, {Name: "x"}}, []NotScanned{{Source: "os", Why: silent, Base: true}, {Source: "x", Why: silent}}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			db := openDB(t, write(t, map[string][]byte{"all.zip": zipOf(t, newEntry("X", entry{"affected": []any{affects("Go", "x", "introduced", "0")}}))}))
+			r, err := db.Scan(t.Context(), c.subjects, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(c.want, r.NotScanned); d != "" {
+				t.Error(d)
+			}
+			log := SARIF(r, "v1")
+			testkit.ValidSARIF(t, log)
+			run := log.Runs[0]
+			if got := run.Invocations[0]; got.Successful != c.successful || len(got.Notifications) != len(c.want) || len(run.Results) != len(c.want) {
+				t.Errorf("in SARIF: %+v, %+v", got, run.Results)
 			}
 		})
 	}

@@ -72,6 +72,11 @@ type Subject struct {
 	// VEX are the documents that it brings along. They are heeded for its own packages
 	// only, whatever products they name: nobody speaks for his neighbours.
 	VEX []*VEX
+	// Unlisted is why it is not known what it is made of, at most itself; "" if that is
+	// known. It is told of in Report.NotScanned.
+	Unlisted string
+	// Base says that it is no extension, but what extensions are put on.
+	Base bool
 }
 
 // Options are about one scan.
@@ -87,6 +92,8 @@ type Report struct {
 	Findings   []Finding   `json:"findings"`   // the most severe first
 	Suppressed []Finding   `json:"suppressed"` // that a VEX statement says to be none
 	Unmatched  []Unmatched `json:"unmatched"`  // packages that the database could not be asked about
+	// NotScanned are the subjects of which no package is known: nobody looked at them.
+	NotScanned []NotScanned `json:"notScanned"`
 	// Guessed are Debian packages that do not name their source: they were looked for
 	// under their own name, which may be that of another source or of none.
 	Guessed  []string     `json:"guessed,omitempty"`
@@ -114,6 +121,27 @@ type Unmatched struct {
 	// Ecosystem is that of the package if it is the database that has nothing of it: one
 	// that has could be asked.
 	Ecosystem string `json:"missingEcosystem,omitempty"`
+}
+
+// NotScanned is a subject that a scan has nothing to say of, and why.
+type NotScanned struct {
+	Source string `json:"source"`
+	Why    string `json:"why"`
+	// Base marks a base or a kernel: at most itself was looked for.
+	Base bool `json:"base,omitempty"`
+}
+
+// Reason says what was not done, and why.
+func (n NotScanned) Reason() string {
+	if n.Base {
+		return "at most itself was looked for: " + n.Why
+	}
+	return "it was not scanned: " + n.Why
+}
+
+// Unscanned are the extensions that nobody looked at.
+func (r *Report) Unscanned() []NotScanned {
+	return slices.DeleteFunc(slices.Clone(r.NotScanned), func(n NotScanned) bool { return n.Base })
 }
 
 // Unchecked are the packages without which a scan says too little to be relied on:

@@ -33,7 +33,21 @@ type Run struct {
 	Tool struct {
 		Driver Driver `json:"driver"`
 	} `json:"tool"`
-	Results []Result `json:"results"`
+	Invocations []Invocation `json:"invocations,omitempty"`
+	Results     []Result     `json:"results"`
+}
+
+// Invocation is how a run of the tool went.
+type Invocation struct {
+	Successful    bool           `json:"executionSuccessful"`
+	Notifications []Notification `json:"toolExecutionNotifications,omitempty"`
+}
+
+// Notification is something about the run itself, such as what it could not look at.
+type Notification struct {
+	Level     Level      `json:"level"`
+	Message   Text       `json:"message"`
+	Locations []Location `json:"locations,omitempty"`
 }
 
 // Driver is the tool, and what it looks for.

@@ -9,7 +9,7 @@ import (
 
 func TestValid(t *testing.T) {
 	testkit.ValidSARIF(t, sarif.New("graft", "", nil, nil))
-	testkit.ValidSARIF(t, sarif.New("graft", "v1.0.0",
+	log := sarif.New("graft", "v1.0.0",
 		[]sarif.Rule{{
 			ID: "r", ShortDescription: sarif.Text{Text: "why"}, Help: &sarif.Text{Text: "how"}, HelpURI: "https://example.org/r",
 			Default: &sarif.Configuration{Level: sarif.Warning}, Properties: map[string]string{"security-severity": "7.5"},
@@ -18,7 +18,11 @@ func TestValid(t *testing.T) {
 			RuleID: "r", Level: sarif.Error, Message: sarif.Text{Text: "found"},
 			Locations:    []sarif.Location{sarif.At("a b: c", sarif.Logical{Name: "m", Kind: "module"})},
 			Suppressions: []sarif.Suppression{{Kind: "external", Status: "accepted", Justification: "because"}},
-		}}))
+		}})
+	log.Runs[0].Invocations = []sarif.Invocation{{Notifications: []sarif.Notification{{
+		Level: sarif.Warning, Message: sarif.Text{Text: "not seen"}, Locations: []sarif.Location{sarif.At("a b: c")},
+	}}}}
+	testkit.ValidSARIF(t, log)
 }
 
 func TestAt(t *testing.T) {
