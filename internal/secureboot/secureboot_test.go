@@ -67,7 +67,8 @@ func TestSame(t *testing.T) {
 
 // TestChanged flips a bit of each byte of a signed program, up to the signature.
 // Only the checksum and the revision of the certificate's entry, which nobody
-// looks at, may be other ones.
+// looks at, may be other ones; and its length, if that stays within the padding: how
+// long a certificate is differs by a byte from key to key.
 func TestChanged(t *testing.T) {
 	key, _ := testKey(t, 0)
 	program := testProgram(500)
@@ -77,7 +78,7 @@ func TestChanged(t *testing.T) {
 		free[0x58+64+i] = true
 	}
 	content := len(program) + 8 - len(program)%8
-	free[content+4], free[content+5] = true, true
+	free[content], free[content+4], free[content+5] = true, true, true
 	for i := range content + 8 {
 		b[i] ^= 4
 		if err := verifyBytes(b, key.Certificate()); err == nil && !free[i] {
