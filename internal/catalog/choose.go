@@ -39,7 +39,7 @@ func (o *Options) choose(ctx context.Context, ref string) (string, error) {
 	}
 	which := ""
 	if o.Talos != "" {
-		which = " for Talos " + o.Talos
+		which = " for Talos " + strings.TrimSpace(o.Talos)
 	}
 	return "", fmt.Errorf("it holds %d catalogs%s: choose one, as in %s; there is %s", len(fits), which, images[0].Source, strings.Join(names, ", "))
 }

@@ -23,6 +23,10 @@ type Change struct {
 	Name string `json:"name" yaml:"name"` // of the extension, in the newer catalog if it is there
 	Old  string `json:"old,omitempty" yaml:"old,omitempty"`
 	New  string `json:"new,omitempty" yaml:"new,omitempty"`
+
+	// Digests of the images where these came, went, or were replaced.
+	OldDigest string `json:"oldDigest,omitempty" yaml:"oldDigest,omitempty"`
+	NewDigest string `json:"newDigest,omitempty" yaml:"newDigest,omitempty"`
 }
 
 // Diff says what changes from one catalog to another, by name.
@@ -35,19 +39,19 @@ func Diff(older, newer *Catalog) []Change {
 		}
 		if other := renamedPath(p); other != "" {
 			if e2, ok := after[other]; ok && before[other].Image.Digest == "" {
-				changes = append(changes, Change{Renamed, e2.Name(), e.Name(), e2.Name()})
+				changes = append(changes, Change{Kind: Renamed, Name: e2.Name(), Old: e.Name(), New: e2.Name()})
 				changes = append(changes, changed(e, e2, older.Talos, newer.Talos)...)
 				delete(after, other)
 				continue
 			}
 		}
-		changes = append(changes, Change{Kind: Removed, Name: e.Name(), Old: e.Image.Tag})
+		changes = append(changes, Change{Kind: Removed, Name: e.Name(), Old: e.Image.Tag, OldDigest: e.Image.Digest})
 	}
 	for p, e := range after {
 		if old, ok := before[p]; ok {
 			changes = append(changes, changed(old, e, older.Talos, newer.Talos)...)
 		} else {
-			changes = append(changes, Change{Kind: Added, Name: e.Name(), New: e.Image.Tag})
+			changes = append(changes, Change{Kind: Added, Name: e.Name(), New: e.Image.Tag, NewDigest: e.Image.Digest})
 		}
 	}
 	slices.SortFunc(changes, func(a, b Change) int {
@@ -79,15 +83,15 @@ func changed(a, b Entry, talosA, talosB string) []Change {
 	var changes []Change
 	switch {
 	case unbound(a.Image.Tag, talosA) != unbound(b.Image.Tag, talosB):
-		changes = append(changes, Change{NewVersion, b.Name(), a.Image.Tag, b.Image.Tag})
+		changes = append(changes, Change{NewVersion, b.Name(), a.Image.Tag, b.Image.Tag, a.Image.Digest, b.Image.Digest})
 	case a.Image.Digest != b.Image.Digest:
-		changes = append(changes, Change{Rebuilt, b.Name(), a.Image.Tag, b.Image.Tag})
+		changes = append(changes, Change{Rebuilt, b.Name(), a.Image.Tag, b.Image.Tag, a.Image.Digest, b.Image.Digest})
 	}
 	if a.Details != nil && b.Details != nil && a.Details.Compatibility != b.Details.Compatibility {
-		changes = append(changes, Change{Compatibility, b.Name(), a.Details.Compatibility, b.Details.Compatibility})
+		changes = append(changes, Change{Kind: Compatibility, Name: b.Name(), Old: a.Details.Compatibility, New: b.Details.Compatibility})
 	}
 	if a.Tier() != b.Tier() && a.Tier() != "" && b.Tier() != "" {
-		changes = append(changes, Change{Tier, b.Name(), a.Tier(), b.Tier()})
+		changes = append(changes, Change{Kind: Tier, Name: b.Name(), Old: a.Tier(), New: b.Tier()})
 	}
 	return changes
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/graftlinux/graft/internal/atomicfile"
+	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 )
 
@@ -50,6 +51,12 @@ func (o *Options) pin(ctx context.Context, ref string) (pin, error) {
 		return pinned(repository + "@" + digest), nil
 	}
 	known, found := o.recall(ref)
+	switch {
+	case o.Offline && found:
+		return pinned(known.Pinned), nil
+	case o.Offline:
+		return pin{}, ErrOffline
+	}
 	if found && !asksEachTime(ref) && o.Now.Sub(known.At) < o.MaxAge && !known.At.After(o.Now) {
 		return pinned(known.Pinned), nil
 	}
@@ -112,6 +119,31 @@ func (o *Options) recall(ref string) (r remembered, found bool) {
 	_, digest, _ := strings.Cut(r.Pinned, "@")
 	return r, r.Ref == ref && validDigest(digest)
 }
+
+// LastKnown is the greatest version of Talos whose catalog in a registry, named
+// without a tag, is remembered; "" if there is none.
+func (o *Options) LastKnown(ref string) string {
+	files, err := filepath.Glob(filepath.Join(o.Memory, "*.json"))
+	if err != nil || o.Memory == "" {
+		return ""
+	}
+	best, last := "", extension.Version{}
+	for _, name := range files[:min(len(files), maxMemos)] {
+		var r remembered
+		data, err := os.ReadFile(name)
+		if err != nil || len(data) > maxMemo || json.Unmarshal(data, &r) != nil || Untagged(r.Ref) != o.Mirrors.Map(Untagged(ref)) {
+			continue
+		}
+		tag := talosOf(r.Ref)
+		if v, err := extension.ParseVersion(tag); err == nil && v.Compare(last) > 0 {
+			best, last = tag, v
+		}
+	}
+	return best
+}
+
+// maxMemos bounds the files of the memory that are looked through.
+const maxMemos = 1000
 
 // remember writes down what a tag points to. If that fails, the tag is asked for
 // again next time.

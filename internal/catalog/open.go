@@ -37,6 +37,9 @@ type Options struct {
 	Memory string
 	MaxAge time.Duration
 	Now    time.Time
+	// Offline asks no registry: catalogs are what is remembered, however old that
+	// is, and what the cache has; else an error is ErrOffline.
+	Offline bool
 	// Verify, if not nil, is called with what Catalog.Pinned has for every catalog,
 	// before anything in it is used. An error of it is final.
 	Verify func(ctx context.Context, pinned string) error
@@ -124,15 +127,28 @@ func (o *Options) name(ctx context.Context, ref string) (string, error) {
 	return o.Mirrors.Map(ref), nil
 }
 
-// Version is the tag of a version of Talos: "1.12.0" is "v1.12.0".
+// BadVersionError says that a word is no version of Talos.
+type BadVersionError struct{ Word string }
+
+// Error implements error.
+func (e *BadVersionError) Error() string {
+	return fmt.Sprintf("%q is no version of Talos Linux: wanted is one such as v1.12.0", e.Word)
+}
+
+// Version is the tag of a version of Talos: "1.12.0" and " V1.12.0 " are "v1.12.0".
+// Errors are ErrNoVersion and *BadVersionError.
 func Version(talos string) (string, error) {
-	if talos == "" {
+	number := strings.TrimSpace(talos)
+	if number == "" {
 		return "", ErrNoVersion
 	}
-	if _, err := extension.ParseVersion(talos); err != nil {
-		return "", err
+	if strings.ContainsAny(number[:1], "vV") {
+		number = number[1:]
 	}
-	return "v" + strings.TrimPrefix(talos, "v"), nil
+	if _, err := extension.ParseVersion(number); err != nil || number == "" || strings.Trim(number[:1], "0123456789") != "" {
+		return "", &BadVersionError{talos}
+	}
+	return "v" + number, nil
 }
 
 // talosOf is the version that a catalog's tag says, "" if it says none.
@@ -196,12 +212,32 @@ func (o *Options) read(ctx context.Context, p pin) (*Catalog, error) {
 	return c, err
 }
 
+// ErrOffline says that a catalog is not known without a network.
+var ErrOffline = errors.New("it is not in the cache")
+
 func (o *Options) pull(ctx context.Context, ref string) (c *Catalog, err error) {
+	if o.Offline && !oci.IsLocal(ref) {
+		return nil, ErrOffline
+	}
 	err = o.files(ctx, ref, func(t *tree.Tree) (err error) {
 		c, err = Read(t)
 		return err
 	})
 	return c, err
+}
+
+// Listed are the digests of the images that a catalog lists; ErrNoCatalog if ref
+// is none. All that oci.Open takes is a reference here.
+func Listed(ctx context.Context, ref string, images oci.Options) ([]string, error) {
+	c, err := (&Options{Images: images}).pull(ctx, ref)
+	if err != nil {
+		return nil, fmt.Errorf("reading the catalog %s: %w", ref, err)
+	}
+	var digests []string
+	for _, e := range c.Entries {
+		digests = append(digests, e.Image.Digest)
+	}
+	return digests, nil
 }
 
 // Listings calls fn for each listing that the images of catalogs have.

@@ -340,7 +340,7 @@ func TestOpenErrors(t *testing.T) {
 	}{
 		{nil, "", "none is named"},
 		{[]string{host + "/gvisor"}, "", "which version of Talos"},
-		{[]string{host + "/gvisor"}, "latest", `parsing Talos version "latest"`},
+		{[]string{host + "/gvisor"}, "latest", `"latest" is no version of Talos Linux`},
 		{[]string{host + "/gvisor:1"}, "", "reading the catalog " + host + "/gvisor:1: it is no catalog: it has no file image-digests"},
 		{[]string{host + "/gvisor@sha256:12"}, "", `"sha256:12" is no digest`},
 		{[]string{host + "/none:v1.12.0"}, "", "opening the catalog " + host + "/none:v1.12.0: resolving"},
@@ -501,7 +501,7 @@ func TestChoose(t *testing.T) {
 		{two, "", "", "it holds 2 catalogs: choose one, as in " + two + ":ghcr.io/me/extensions:v1.12.0; there is ghcr.io/me/extensions:v1.12.0, ghcr.io/me/extensions:v1.13.0"},
 		{one, "v1.13.0", "", "it holds 0 catalogs for Talos v1.13.0"},
 		{none, "v1.12.0", "", "it holds several images"},
-		{one, "new", "", "parsing Talos version"},
+		{one, "new", "", `"new" is no version of Talos`},
 	} {
 		o := options(t)
 		o.Talos = test.talos

@@ -180,9 +180,9 @@ func isModuleIndex(p string) bool {
 	return strings.HasPrefix(path.Base(p), "modules.") && path.Base(path.Dir(path.Dir(p))) == "modules"
 }
 
-// Found are the overlaps that no exception allows, by platform and path, and the
-// numbers, from 0, of the exceptions that allowed nothing.
-func (o *Overlaps) Found(exceptions []Exception) (found []Overlap, unused []int) {
+// Found are the overlaps that no exception allows, by platform and path, how many
+// are allowed, and the numbers, from 0, of the exceptions that allowed nothing.
+func (o *Overlaps) Found(exceptions []Exception) (found []Overlap, allowed int, unused []int) {
 	used := make([]bool, len(exceptions))
 	for at, t := range o.places {
 		if t.kind == "" {
@@ -190,13 +190,15 @@ func (o *Overlaps) Found(exceptions []Exception) (found []Overlap, unused []int)
 		}
 		slices.Sort(t.images)
 		overlap := Overlap{at.platform, at.path, t.kind, t.images}
-		allowed := false
+		excepted := false
 		for i, e := range exceptions {
 			if e.allows(overlap) {
-				used[i], allowed = true, true
+				used[i], excepted = true, true
 			}
 		}
-		if !allowed {
+		if excepted {
+			allowed++
+		} else {
 			found = append(found, overlap)
 		}
 	}
@@ -208,5 +210,5 @@ func (o *Overlaps) Found(exceptions []Exception) (found []Overlap, unused []int)
 	slices.SortFunc(found, func(a, b Overlap) int {
 		return cmp.Or(cmp.Compare(a.Platform, b.Platform), cmp.Compare(a.Path, b.Path))
 	})
-	return found, unused
+	return found, allowed, unused
 }

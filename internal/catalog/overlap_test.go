@@ -52,7 +52,7 @@ func TestOverlaps(t *testing.T) {
 		for _, l := range listings {
 			o.Add(l)
 		}
-		found, _ := o.Found(nil)
+		found, _, _ := o.Found(nil)
 		if diff := cmp.Diff(want, found); diff != "" {
 			t.Fatal(diff)
 		}
@@ -83,9 +83,9 @@ func testExceptions(t *testing.T, listings []Listing, all int) {
 		for _, l := range listings {
 			o.Add(l)
 		}
-		found, unused := o.Found(exceptions)
-		if all-len(found) != test.allowed || !cmp.Equal(unused, test.unused) {
-			t.Errorf("%s: %d allowed, unused %v; want %d, %v", test.exceptions, all-len(found), unused, test.allowed, test.unused)
+		found, allowed, unused := o.Found(exceptions)
+		if allowed != test.allowed || all-len(found) != allowed || !cmp.Equal(unused, test.unused) {
+			t.Errorf("%s: %d allowed, %d found of %d, unused %v; want %d, %v", test.exceptions, allowed, len(found), all, unused, test.allowed, test.unused)
 		}
 	}
 }

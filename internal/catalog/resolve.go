@@ -89,7 +89,7 @@ func (c *Catalog) Resolve(name string) (e Entry, renamedTo string, err error) {
 	}
 	switch len(found) {
 	case 0:
-		return Entry{}, "", &UnknownError{Name: name, Catalog: c.Ref, Near: c.near(name)}
+		return Entry{}, "", &UnknownError{Name: name, Catalog: c.Ref, Near: c.Near(name)}
 	case 1:
 		return found[0], renamedTo, nil
 	}
@@ -121,10 +121,14 @@ func endsWith(repository, name string) bool {
 	return repository == name || strings.HasSuffix(repository, "/"+name)
 }
 
-// near are names that differ little from one that there is not, or begin with it.
-func (c *Catalog) near(name string) []string {
+// Near are names that differ little from one that there is not, or begin with it;
+// the case of letters does not count.
+func (c *Catalog) Near(name string) []string {
 	const most = 3
-	_, word := splitName(name)
+	_, word := splitName(strings.ToLower(name))
+	if len(word) > maxImage {
+		return nil
+	}
 	limit := max(1, min(len(word)/3, 4))
 	byDistance := make([][]string, limit+2)
 	for _, e := range c.Sorted() {

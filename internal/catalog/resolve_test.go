@@ -138,22 +138,53 @@ func TestDiff(t *testing.T) {
 	newer.Entries[0].Image.Digest = older.Entries[0].Image.Digest // in a mirror
 	newer.Entries[6].Image.Digest = digest("another")
 	older.Entries[7], newer.Entries[7] = with(older.Entries[7], ">= v1.5.0", "core"), with(newer.Entries[7], ">= v1.12.0", "extra")
+	was, is := func(i int) string { return older.Entries[i].Image.Digest }, func(i int) string { return newer.Entries[i].Image.Digest }
 	want := []Change{
-		{Rebuilt, "btrfs", "v1.11.0", "v1.12.0"},
-		{Removed, "gone", "1", ""},
-		{Compatibility, "moved", ">= v1.5.0", ">= v1.12.0"},
-		{Tier, "moved", "core", "extra"},
-		{Added, "new", "", "1"},
-		{NewVersion, "newer", "1", "2"},
-		{Rebuilt, "rebuilt", "1", "1"},
-		{Rebuilt, "v4l-uvc-drivers", "v1.11.0", "v1.12.0"},
-		{Renamed, "v4l-uvc-drivers", "v4l-uvc", "v4l-uvc-drivers"},
-		{NewVersion, "zfs", "2.3-v1.11.0", "2.4-v1.12.0"},
+		{Rebuilt, "btrfs", "v1.11.0", "v1.12.0", was(5), is(5)},
+		{Removed, "gone", "1", "", was(1), ""},
+		{Kind: Compatibility, Name: "moved", Old: ">= v1.5.0", New: ">= v1.12.0"},
+		{Kind: Tier, Name: "moved", Old: "core", New: "extra"},
+		{Added, "new", "", "1", "", is(1)},
+		{NewVersion, "newer", "1", "2", was(2), is(2)},
+		{Rebuilt, "rebuilt", "1", "1", was(6), is(6)},
+		{Rebuilt, "v4l-uvc-drivers", "v1.11.0", "v1.12.0", was(3), is(3)},
+		{Kind: Renamed, Name: "v4l-uvc-drivers", Old: "v4l-uvc", New: "v4l-uvc-drivers"},
+		{NewVersion, "zfs", "2.3-v1.11.0", "2.4-v1.12.0", was(4), is(4)},
 	}
 	if diff := cmp.Diff(want, Diff(older, newer)); diff != "" {
 		t.Error(diff)
 	}
 	if got := Diff(older, older); len(got) > 0 {
 		t.Errorf("a catalog differs from itself: %v", got)
+	}
+}
+
+// TestNear guesses what was meant by words with swapped letters, or capitals.
+func TestNear(t *testing.T) {
+	c := &Catalog{Entries: entries(t, "me/alpha:1", "me/nebula:1", "me/beta:1")}
+	for word, want := range map[string]string{
+		"alhpa": "alpha", "alpah": "alpha", "Alpha": "alpha", "NEBUAL": "nebula", "me/Nebula": "nebula", "Neb": "", "btea": "beta", "x.*": "",
+		strings.Repeat("alpha", 1000): "",
+	} {
+		if got := strings.Join(c.Near(word), " "); got != want {
+			t.Errorf("%.20q: got %q, want %q", word, got, want)
+		}
+	}
+}
+
+// TestVersion takes what people write for the version of Talos.
+func TestVersion(t *testing.T) {
+	for word, want := range map[string]string{
+		"v1.14.0": "v1.14.0", "1.14.0": "v1.14.0", "V1.14.0": "v1.14.0", " v1.14.0\n": "v1.14.0", "v1.15.0-alpha.1": "v1.15.0-alpha.1",
+		"latest": "", "vv1.14.0": "", "v": "", "Vnext": "", "v-1.0.0": "", "v1.x": "",
+	} {
+		got, err := Version(word)
+		var bad *BadVersionError
+		if got != want || (err != nil) != (want == "") || err != nil && !errors.As(err, &bad) {
+			t.Errorf("%q: got %q, %v, want %q", word, got, err, want)
+		}
+	}
+	if _, err := Version(" "); !errors.Is(err, ErrNoVersion) {
+		t.Errorf("got %v, want ErrNoVersion", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -11,11 +12,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
 )
 
 func newCatalog(s Streams) *cobra.Command {
@@ -26,20 +28,35 @@ func newCatalog(s Streams) *cobra.Command {
 images of extensions with their digests: find prints them, show looks into one,
 list shows all. readme and graph write the catalog's pages in a tree of recipes.`,
 		RunE: help,
-		Args: cobra.NoArgs,
+		Args: knownVerb,
 	}
 	cmd.AddCommand(newCatalogList(s), newCatalogFind(s), newCatalogShow(s), newCatalogDiff(s),
 		newCatalogReadme(s), newCatalogGraph(s), newCatalogDuplicates(s), newCatalogMirror(s))
 	return cmd
 }
 
+// knownVerb refuses what is none of the commands that a command holds, and says
+// which one may be meant.
+func knownVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	hints := []string{cmd.CommandPath() + " --help lists all"}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		hints = slices.Insert(hints, 0, "did you mean "+strings.Join(near, " or ")+"?")
+	}
+	return withCode(exitInvalid, fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0]), hints...)
+}
+
 // catalogHelp explains the flags that all commands with a catalog have.
 const catalogHelp = `The catalog is that of Talos' own extensions, or the one that --catalog or
 GRAFT_CATALOG names: an image reference, an OCI layout, a tarball. Several are
 read as one: where two have the same image, that of the later one stays. --talos
-chooses the tag, and in a mirror (graft catalog mirror) the catalog. What a tag points to is remembered for an hour (--refresh asks
-again), except for registries on this machine and in private networks; a
-reference with a digest needs no network once it was read.`
+chooses the tag, and in a mirror (graft catalog mirror) the catalog. What a tag
+points to is remembered for an hour (--refresh asks again), except for registries
+on this machine and in private networks; a reference with a digest needs no
+network once it was read.`
 
 // catalogs are the flags of all commands that read catalogs.
 type catalogs struct {
@@ -147,14 +164,8 @@ func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*cat
 		return nil, err
 	}
 	all, err := catalog.Open(ctx, refs, o)
-	switch {
-	case errors.Is(err, catalog.ErrNoVersion):
-		return nil, withCode(exitInvalid, err, slices.Concat(c.versions(ctx, refs[0]),
-			[]string{"--talos v1.12.0 says it", "or give the catalog a tag: --catalog " + refs[0] + ":v1.12.0"})...)
-	case errors.As(err, new(*catalog.VersionError)):
-		return nil, withCode(exitInvalid, err, "its tag is a wrong one, or --talos is: nothing of it was used")
-	case err != nil:
-		return nil, inputError(err)
+	if err != nil {
+		return nil, c.openError(ctx, refs[0], o.Mirrors, err)
 	}
 	for _, p := range all.Problems {
 		fmt.Fprintf(s.Err, "warning: %s\n", printable(p))
@@ -162,13 +173,38 @@ func (c *catalogs) openRefs(ctx context.Context, s Streams, refs []string) (*cat
 	return all, nil
 }
 
-// lastVersions of a catalog are offered to those who name none.
+// openError gives an error about the catalogs that begin with ref its exit code
+// and advice.
+func (c *catalogs) openError(ctx context.Context, ref string, mirrors catalog.Mirrors, err error) error {
+	var bad *catalog.BadVersionError
+	var registry *oci.RegistryError
+	switch {
+	case errors.Is(err, catalog.ErrNoVersion):
+		return withCode(exitInvalid, err, append(c.versions(ctx, mirrors.Map(ref)),
+			"--talos v1.12.0 says it", "or give the catalog a tag: --catalog "+ref+":v1.12.0")...)
+	case errors.As(err, &bad):
+		return withCode(exitInvalid, err, append(c.versions(ctx, mirrors.Map(ref)), "--talos names a version")...)
+	case errors.As(err, new(*catalog.VersionError)):
+		return withCode(exitInvalid, err, "its tag is a wrong one, or --talos is: nothing of it was used")
+	case errors.As(err, &registry) && errors.Is(err, fs.ErrNotExist) && c.talos != "" && catalog.Untagged(ref) == ref:
+		if hints := c.versions(ctx, mirrors.Map(ref)); len(hints) > 0 {
+			registry.Hint = "" // it is about names; this one is right
+			return withCode(exitDependency, err, hints...)
+		}
+	}
+	return inputError(err)
+}
+
+// lastVersions of a catalog are offered to those who name none that there is.
 const lastVersions = 5
 
 // versions is a hint with those that a catalog has, none if its registry does
 // not say.
 func (c *catalogs) versions(ctx context.Context, ref string) []string {
-	tags, err := oci.Tags(ctx, ref, c.images())
+	if oci.IsLocal(ref) {
+		return nil
+	}
+	tags, err := oci.Tags(ctx, catalog.Untagged(ref), c.images())
 	tags = slices.DeleteFunc(tags, func(tag string) bool { _, err := catalog.Version(tag); return err != nil })
 	if err != nil || len(tags) == 0 {
 		return nil
@@ -207,26 +243,36 @@ func catalogError(err error) error {
 	var ambiguous *catalog.AmbiguousError
 	switch {
 	case errors.As(err, &unknown):
-		hints := []string{"graft catalog list shows all"}
-		if len(unknown.Near) > 0 {
-			hints = slices.Insert(hints, 0, "did you mean "+strings.Join(unknown.Near, " or ")+"?")
-		}
-		return withCode(exitInvalid, err, hints...)
+		return withCode(exitInvalid, err, nearHints(unknown.Near)...)
 	case errors.As(err, &ambiguous):
 		return withCode(exitInvalid, err, "give more of the name, or the whole line")
 	}
 	return err
 }
 
+// nearHints are for those who looked for a name that there is not.
+func nearHints(near []string) []string {
+	hints := []string{"graft catalog list shows all"}
+	if len(near) > 0 {
+		hints = slices.Insert(hints, 0, "did you mean "+strings.Join(near, " or ")+"?")
+	}
+	return hints
+}
+
 // pinned gives sources in which names of extensions, such as "gvisor" or
 // "siderolabs/gvisor", are replaced with what the catalog has under them:
 // NAME:TAG@DIGEST. Files, references with a tag or a digest, and images of other
 // registries than the catalogs' stay what they are. The catalog is not read if
-// there is no name.
+// there is no name. Of a catalog in an OCI layout it is the image there, if the
+// layout has it.
 func (c *catalogs) pinned(ctx context.Context, s Streams, sources []string) ([]string, error) {
-	return c.pinNames(ctx, s, sources, func(source string) bool {
+	resolved, err := c.pinNames(ctx, s, sources, func(source string) bool {
 		return !oci.IsLocal(source) && catalog.IsName(source) && c.beside(source)
 	})
+	if err != nil || slices.Equal(sources, resolved) {
+		return resolved, err
+	}
+	return c.nearby(ctx, sources, resolved), nil
 }
 
 // beside says whether a name has no registry, or is beside a catalog there.
@@ -267,22 +313,25 @@ func (c *catalogs) pinNames(ctx context.Context, s Streams, sources []string, is
 	return resolved, nil
 }
 
-// completeExtensions offers the names in the catalog to the shell.
-func completeExtensions(c *catalogs) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+// completeExtensions offers the names in the catalog to the shell, as far as that
+// is known without a network.
+func completeExtensions(c *catalogs) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		o, err := c.options()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
-		defer cancel()
-		all, err := catalog.Open(ctx, c.names(), o)
+		o.Offline, o.Verify = true, nil // names are not used before they are verified
+		if o.Talos == "" {
+			o.Talos = o.LastKnown(c.names()[0])
+		}
+		all, err := catalog.Open(cmd.Context(), c.names(), o)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var names []string
 		for _, e := range all.Sorted() {
-			names = append(names, e.Name()+"\t"+printable(e.Summary()))
+			names = append(names, printable(e.Name())+"\t"+printable(e.Summary()))
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}

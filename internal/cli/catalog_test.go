@@ -108,7 +108,12 @@ func TestCatalogRegistry(t *testing.T) {
 	}{
 		{[]string{"find", "gvisor", "--talos", "1.12.0"}, 0, "^" + regexp.QuoteMeta(lines[0]) + "\n$", "^$"},
 		{[]string{"find", "gvisor"}, 2, "^$", "which version of Talos Linux is it for"},
-		{[]string{"find", "gvisor", "--talos", "v1.11.0"}, 5, "^$", "opening the catalog " + host + "/ext/extensions:v1.11.0: .*MANIFEST_UNKNOWN"},
+		{[]string{"find", "gvisor", "--talos", "v1.11.0"}, 5, "^$", "opening the catalog " + host + "/ext/extensions:v1.11.0: .*MANIFEST_UNKNOWN.*\n  hint: the last that it has are v1.12.0\n$"},
+		{[]string{"find", "gvisor", "--talos", " V1.12.0 "}, 0, "^.*/gvisor:1.*\n$", "^$"},
+		{[]string{"find", "gvisor", "--talos", "latest"}, 2, "^$", `"latest" is no version of Talos Linux: .*\n  hint: the last that it has are v1.12.0\n`},
+		{[]string{"lst"}, 2, "^$", `^graft: graft catalog has no command "lst"\n  hint: did you mean list\?\n`},
+		{[]string{"nonsense"}, 2, "^$", `^graft: graft catalog has no command "nonsense"\n  hint: graft catalog --help lists all\n$`},
+		{[]string{"show", "Gvisro", "--talos", "v1.12.0"}, 2, "^$", `there is no extension "Gvisro" .*\n  hint: did you mean gvisor\?`},
 		{[]string{"find", "nebul.", "v4l-uvc", "--regexp", "--talos", "v1.12.0"}, 0, "^.*/nebula:1.*\n.*/v4l-uvc-drivers:1.*\n$", "^$"},
 		{[]string{"find", "nebula", "v4l-uvc", "--talos", "v1.12.0"}, 0, "^.*/nebula:1.*\n.*/v4l-uvc-drivers:1.*\n$", "note: v4l-uvc is called v4l-uvc-drivers"},
 		{[]string{"find", "nebul", "--talos", "v1.12.0"}, 2, "^$", `there is no extension "nebul" in .*\n  hint: did you mean nebula\?\n(.*\n)*.*--regexp`},
@@ -179,8 +184,40 @@ func TestCatalogShowAttached(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	attached := regexp.MustCompile(`(?s)Attached, not verified\n.*`).FindString(stdout)
-	if n := strings.Count(attached, "sha256:"); n != 2 || !strings.Contains(attached, " sig ") {
-		t.Errorf("want a referrer and a tag sig, got %d:\n%s", n, stdout)
+	if n := strings.Count(attached, "sha256:"); n != 3 || !strings.Contains(attached, " sig ") || strings.Count(attached, " linux/amd64 ") != 1 {
+		t.Errorf("want a referrer of the index, one of the image for amd64, and a tag sig, got %d:\n%s", n, stdout)
+	}
+}
+
+// TestCatalogComplete offers the names of a catalog that was read before, without
+// asking its registry.
+func TestCatalogComplete(t *testing.T) {
+	host, _ := released(t)
+	offered := func(args ...string) string {
+		var out bytes.Buffer
+		if code := Run(t.Context(), append([]string{"__complete"}, args...), Streams{Out: &out, Err: io.Discard}); code != 0 {
+			t.Fatal(code)
+		}
+		return out.String()
+	}
+	if got := offered("catalog", "find", "ne"); strings.Contains(got, "nebula") {
+		t.Errorf("a registry was asked: %s", got)
+	}
+	if code, _, stderr := runCatalog(t, "list", "--talos", "v1.12.0"); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, args := range [][]string{
+		{"catalog", "find", "ne"}, {"catalog", "show", "--talos", "v1.12.0", "ne"}, {"catalog", "duplicates", "ne"},
+		{"image", "iso", "--extension", "ne"}, {"image", "iso", "--talos-version", "v1.12.0", "--extension", "ne"},
+	} {
+		if got := offered(args...); !strings.Contains(got, "nebula\tIt is nebula.\n") {
+			t.Errorf("%v: got %q", args, got)
+		}
+	}
+	for _, args := range [][]string{{"catalog", "find", "--talos", "v1.11.0", "ne"}, {"catalog", "find", "--catalog", host + "/ext/none:v1", "ne"}} {
+		if got := offered(args...); strings.Contains(got, "nebula") {
+			t.Errorf("%v: got %q", args, got)
+		}
 	}
 }
 

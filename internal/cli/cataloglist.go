@@ -82,7 +82,8 @@ func (f catalogFilter) matches(e catalog.Entry) bool {
 type catalogRow struct {
 	Name            string `json:"name" yaml:"name"`
 	Version         string `json:"version" yaml:"version"`
-	Image           string `json:"image" yaml:"image"` // its repository
+	Repository      string `json:"repository" yaml:"repository"`
+	Tag             string `json:"tag" yaml:"tag"`
 	Digest          string `json:"digest" yaml:"digest"`
 	Ref             string `json:"ref" yaml:"ref"` // the line in image-digests
 	Author          string `json:"author,omitempty" yaml:"author,omitempty"`
@@ -92,7 +93,7 @@ type catalogRow struct {
 }
 
 func rowOf(e catalog.Entry) catalogRow {
-	r := catalogRow{Name: e.Name(), Version: e.Image.Tag, Image: e.Image.Repository, Digest: e.Image.Digest, Ref: e.Image.String(),
+	r := catalogRow{Name: e.Name(), Version: e.Image.Tag, Repository: e.Image.Repository, Tag: e.Image.Tag, Digest: e.Image.Digest, Ref: e.Image.String(),
 		Author: e.Author, Description: e.Summary(), Catalog: e.Catalog}
 	if e.Details != nil {
 		r.Details = *e.Details
@@ -116,7 +117,7 @@ func printCatalogEntries(w io.Writer, entries []catalog.Entry, format string) er
 	}
 	t := newTable(w, "NAME", "TIER", "VERSION", "IMAGE", "DESCRIPTION")
 	for _, r := range rows {
-		t.row(printable(r.Name), printable(r.Tier), printable(r.Version), printable(r.Image), printable(shortText(r.Description)))
+		t.row(printable(r.Name), printable(r.Tier), printable(r.Version), printable(r.Repository), printable(shortText(r.Description)))
 	}
 	return t.flush()
 }
@@ -232,7 +233,7 @@ func findWord(s Streams, c *catalogs, all *catalog.Catalog, word string, pattern
 		}
 	}
 	if len(found) == 0 {
-		missing = withCode(exitUnknown, fmt.Errorf("no extension in the catalog %s matches %q", all.Ref, word), "graft catalog list shows all")
+		missing = withCode(exitUnknown, fmt.Errorf("no extension in the catalog %s matches %q", all.Ref, word), nearHints(all.Near(word))...)
 	}
 	return found, missing, nil
 }

@@ -3,10 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"path"
 	"strings"
 
 	"github.com/graftlinux/graft/internal/catalog"
@@ -29,6 +26,14 @@ directory or a file. DEST is a registry and a path in it, where images are calle
 as they are below their catalog (REG/NS/gvisor:20260905.0), a directory, or
 FILE.tar. Directories and files are OCI layouts that keep the full names, so a
 later mirror can take them from there into any registry.
+
+Of a directory or a file all catalogs are taken, with every image that they list,
+and all other images that have a name. --talos, or oci:DIR:NAME:TAG and
+oci-archive:FILE:NAME:TAG, choose one catalog. Where catalogs have different images
+of one name and tag, the tag is that of the last one: in the order of the
+arguments, and by version in a directory or file. The others have their digests,
+by which catalogs know them. A tag at the destination that was of another image
+is told of.
 
 What is there already is not copied again: after an interruption the same command
 goes on where it was, except that a file is written anew. The catalog itself comes
@@ -54,12 +59,13 @@ many registries refuse them.`,
 		Example: `  graft catalog mirror ghcr.io/siderolabs/extensions:v1.12.0 registry.example/siderolabs
   graft catalog mirror ghcr.io/siderolabs/extensions:v1.12.0 /media/usb/extensions
   graft catalog mirror /media/usb/extensions registry.example/siderolabs
+  graft catalog mirror /media/usb/extensions --talos v1.12.0 registry.example/siderolabs
   graft catalog mirror --dry-run --talos v1.12.0 ghcr.io/siderolabs/extensions all.tar`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error { return m.run(cmd.Context(), args) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&m.catalogs.talos, "talos", "", "version of Talos Linux, the tag of catalogs that have none")
+	f.StringVar(&m.catalogs.talos, "talos", "", "version of Talos Linux: the tag of a catalog that has none, the one catalog of a directory or file")
 	f.StringArrayVar(&m.catalogs.mirrors, "registry-mirror", nil, "FROM=TO: images whose names begin with FROM are read from TO; may be repeated")
 	f.StringArrayVar(&m.platforms, "platform", nil, "copy images for this platform only; may be repeated (default all)")
 	f.BoolVar(&m.dryRun, "dry-run", false, "say what would be copied")
@@ -78,10 +84,14 @@ type mirroring struct {
 	dryRun    bool
 	format    *string
 
-	depot  oci.Depot
-	routes []oci.Route
-	taken  map[string]string // which image is called so in the destination
+	depot   oci.Depot
+	routes  []oci.Route
+	planned map[mirrorKey]int    // where in routes an image is
+	tagged  map[string]mirrorKey // which image is called so in the destination
 }
+
+// mirrorKey is an image in the destination.
+type mirrorKey struct{ to, digest string }
 
 // mirroredImage is a line of the answer.
 type mirroredImage struct {
@@ -91,6 +101,7 @@ type mirroredImage struct {
 	Size      int64  `json:"size" yaml:"size"`
 	Copied    int64  `json:"copied" yaml:"copied"`
 	Referring int    `json:"referring" yaml:"referring"`
+	Before    string `json:"before,omitempty" yaml:"before,omitempty"` // the digest that had the name until now
 }
 
 func (m *mirroring) run(ctx context.Context, args []string) error {
@@ -104,12 +115,12 @@ func (m *mirroring) run(ctx context.Context, args []string) error {
 	}
 	defer m.catalogs.client.Close()
 	m.catalogs.refresh = true // a mirror is of what there is now
-	m.taken = map[string]string{}
 	for _, src := range args[:last] {
 		if err := m.source(ctx, src); err != nil {
 			return err
 		}
 	}
+	m.shared()
 	found, err := m.copy(ctx)
 	if err != nil {
 		return inputError(err)
@@ -125,44 +136,6 @@ func (m *mirroring) source(ctx context.Context, src string) error {
 	return m.catalog(ctx, src)
 }
 
-// layout takes all images of an OCI layout, in its order: catalogs are last
-// there.
-func (m *mirroring) layout(ctx context.Context, src string) error {
-	found, err := oci.Names(ctx, src, m.catalogs.images())
-	if errors.Is(err, fs.ErrNotExist) {
-		return withCode(exitIO, err)
-	}
-	if err != nil {
-		return inputError(err)
-	}
-	var names []string
-	for _, n := range found {
-		if n.Name == "" {
-			return withCode(exitInvalid, fmt.Errorf("reading %s: its image %s has no name to give it in a mirror", src, n.Source),
-				"graft catalog mirror writes layouts whose images have names")
-		}
-		names = append(names, n.Name)
-	}
-	home := homeOf(names)
-	for _, n := range found {
-		if err := m.add(n.Source, n.Name, home); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// homeOf is the path that a catalog among the names is in, "" without one.
-func homeOf(names []string) string {
-	for _, n := range names {
-		repo, _, _ := strings.Cut(n[strings.LastIndex(n, "/")+1:], ":")
-		if repo == path.Base(catalog.Default) {
-			return n[:strings.LastIndex(n, "/")+1]
-		}
-	}
-	return ""
-}
-
 // catalog takes the images that a catalog lists, and then itself.
 func (m *mirroring) catalog(ctx context.Context, src string) error {
 	all, err := m.catalogs.openRefs(ctx, m.streams, []string{src})
@@ -171,40 +144,61 @@ func (m *mirroring) catalog(ctx context.Context, src string) error {
 	}
 	home := all.Ref[:strings.LastIndex(all.Ref, "/")+1]
 	for _, e := range all.Entries {
-		full := e.Image
-		full.Repository = cmp.Or(e.Origin, full.Repository)
-		full.Digest = ""
-		if err := m.add(e.Image.String(), strings.TrimSuffix(full.String(), "@"), home); err != nil {
+		if err := m.add(e.Image.String(), originalName(e), e.Image.Digest, home); err != nil {
 			return err
 		}
 	}
-	return m.add(all.Pinned[0], all.Ref, home)
+	_, digest, _ := strings.Cut(all.Pinned[0], "@")
+	return m.add(all.Pinned[0], all.Ref, digest, home)
 }
 
-// add plans one image: full is its name without a digest.
-func (m *mirroring) add(from, full, home string) error {
+// originalName is what an image is called where its catalog is from, without the
+// digest.
+func originalName(e catalog.Entry) string {
+	full := e.Image
+	full.Repository = cmp.Or(e.Origin, full.Repository)
+	named, _, _ := strings.Cut(full.String(), "@")
+	return named
+}
+
+// add plans one image: full is its name without a digest. A name that an image
+// before has, too, is for this one; the other keeps its digest.
+func (m *mirroring) add(from, full, digest, home string) error {
 	full, _, _ = strings.Cut(full, "@")
 	short, ok := strings.CutPrefix(full, home)
 	if !ok || home == "" {
 		short = full[strings.LastIndex(full, "/")+1:]
 	}
-	to := m.depot.Dest(full, short)
-	if other, ok := m.taken[to]; ok {
-		if sameImage(other, from) {
-			return nil
-		}
-		return withCode(exitInvalid, fmt.Errorf("mirroring: %s and %s would both be %s", other, from, to), "mirror one of their catalogs to another path")
+	if from == "" || digest == "" {
+		return withCode(exitInvalid, fmt.Errorf("mirroring %s: it has no digest", full), "mirror what is in a registry or an OCI layout")
 	}
-	m.taken[to] = from
-	m.routes = append(m.routes, oci.Route{From: from, To: to})
+	_, tag := oci.CutTag(full)
+	route := oci.Route{From: from, To: m.depot.Dest(full, short), Untagged: tag == ""}
+	image := mirrorKey{route.To, digest}
+	if m.planned == nil {
+		m.planned, m.tagged = map[mirrorKey]int{}, map[string]mirrorKey{}
+	}
+	if other, ok := m.tagged[route.To]; ok && !route.Untagged && other != image {
+		m.routes[m.planned[other]].Untagged = true
+	}
+	i, ok := m.planned[image]
+	if !ok {
+		i = len(m.routes)
+		m.routes, m.planned[image] = append(m.routes, route), i
+	}
+	if !route.Untagged {
+		m.routes[i].Untagged, m.tagged[route.To] = false, image
+	}
 	return nil
 }
 
-// sameImage compares sources by their digests, if they have them.
-func sameImage(a, b string) bool {
-	_, da, oka := strings.Cut(a, "@")
-	_, db, okb := strings.Cut(b, "@")
-	return a == b || oka && okb && da == db
+// shared tells of images whose name is given to another one.
+func (m *mirroring) shared() {
+	for _, r := range m.routes {
+		if other, ok := m.tagged[r.To]; ok && r.Untagged {
+			fmt.Fprintf(m.streams.Err, "note: %s gets no name, as %s is for %s: it is known by its digest\n", r.From, strings.TrimPrefix(r.To, "docker://"), other.digest)
+		}
+	}
 }
 
 func (m *mirroring) copy(ctx context.Context) ([]mirroredImage, error) {
@@ -216,7 +210,7 @@ func (m *mirroring) copy(ctx context.Context) ([]mirroredImage, error) {
 		Platforms: m.platforms, DryRun: m.dryRun, Insecure: m.catalogs.insecure, SpoolDir: m.catalogs.cache.TempDir(),
 		Client: m.catalogs.client, Progress: transfers(bar, "mirroring"),
 		Copied: func(c oci.Copied) {
-			found = append(found, mirroredImage{c.From, c.To, c.Digest, c.Size, c.Missing, c.Referring})
+			found = append(found, mirroredImage{c.From, c.To, c.Digest, c.Size, c.Missing, c.Referring, c.Before})
 		},
 	})
 	if err != nil && len(found) > 0 && !m.dryRun {
@@ -228,14 +222,17 @@ func (m *mirroring) copy(ctx context.Context) ([]mirroredImage, error) {
 func (m *mirroring) report(found []mirroredImage, dest string) error {
 	var total, copied int64
 	referring := 0
-	for _, f := range found {
-		total += f.Size
-		copied += f.Copied
-		referring += f.Referring
-	}
 	verb := "mirrored"
 	if m.dryRun {
 		verb = "would mirror"
+	}
+	for _, f := range found {
+		if f.Before != "" {
+			fmt.Fprintf(m.streams.Err, "%s %s as %s; the tag was of %s before\n", verb, f.To, f.Digest, f.Before)
+		}
+		total += f.Size
+		copied += f.Copied
+		referring += f.Referring
 	}
 	fmt.Fprintf(m.streams.Err, "%s %d images, and %d manifests that refer to them, to %s: %s, of which %s were not there\n",
 		verb, len(found), referring, dest, size(total), size(copied))

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/tree"
 )
 
 // mirrored runs graft catalog mirror, and returns the lines of its answer.
@@ -72,24 +76,42 @@ func TestCatalogMirror(t *testing.T) {
 	}
 }
 
-// TestCatalogMirrorClash refuses to give two images one name, and takes one that
-// is listed twice once.
-func TestCatalogMirrorClash(t *testing.T) {
+// TestCatalogMirrorPlan takes an image that is listed twice once, and gives a name
+// that two have to the last one.
+func TestCatalogMirrorPlan(t *testing.T) {
 	host, _ := released(t)
-	dir := t.TempDir()
-	if got := mirrored(t, host+"/ext/extensions:v1.12.0", host+"/ext/extensions:v1.12.0", filepath.Join(dir, "x")); len(got) != 4 {
+	if got := mirrored(t, host+"/ext/extensions:v1.12.0", host+"/ext/extensions:v1.12.0", filepath.Join(t.TempDir(), "x")); len(got) != 4 {
 		t.Errorf("got %+v", got)
 	}
-	m := mirroring{taken: map[string]string{}}
-	var err error
-	if m.depot, err = oci.ParseDepot(host + "/x"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.add("a/gvisor:1@sha256:1", "a/gvisor:1", "a/"); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.add("b/gvisor:1@sha256:2", "b/gvisor:1", "b/"); err == nil || !strings.Contains(err.Error(), "would both be") {
-		t.Errorf("got %v", err)
+	to := "docker://" + host + "/x/gvisor:1"
+	route := func(from string, untagged bool) oci.Route { return oci.Route{From: from, To: to, Untagged: untagged} }
+	for _, tt := range []struct {
+		name string
+		add  [][2]string // source and digest
+		want []oci.Route
+	}{
+		{"one digest of two sources", [][2]string{{"a@1", "1"}, {"b@1", "1"}}, []oci.Route{route("a@1", false)}},
+		{"two digests", [][2]string{{"a@1", "1"}, {"b@2", "2"}}, []oci.Route{route("a@1", true), route("b@2", false)}},
+		{"the first again", [][2]string{{"a@1", "1"}, {"b@2", "2"}, {"a@1", "1"}}, []oci.Route{route("a@1", false), route("b@2", true)}},
+	} {
+		var conversation bytes.Buffer
+		m := mirroring{streams: Streams{Err: &conversation}}
+		var err error
+		if m.depot, err = oci.ParseDepot(host + "/x"); err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range tt.add {
+			if err := m.add(a[0], "a/gvisor:1", a[1], "a/"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m.shared()
+		if diff := cmp.Diff(tt.want, m.routes); diff != "" {
+			t.Errorf("%s: -want +got\n%s", tt.name, diff)
+		}
+		if got := strings.Count(conversation.String(), "gets no name"); got != len(tt.want)-1 {
+			t.Errorf("%s: got %q", tt.name, conversation.String())
+		}
 	}
 }
 
@@ -132,4 +154,74 @@ func TestCatalogMirrorBack(t *testing.T) {
 		t.Errorf("got code %d: %s", code, conversation)
 	}
 	mirrored(t, "--platform", "linux/amd64", part, filepath.Join(t.TempDir(), "again"))
+}
+
+// TestCatalogNearby takes images from where their catalog is.
+func TestCatalogNearby(t *testing.T) {
+	host, lines := released(t)
+	stick := filepath.Join(t.TempDir(), "stick")
+	mirrored(t, host+"/ext/extensions:v1.12.0", stick)
+	mirrored(t, host+"/ext/extensions:v1.12.0", stick+".tar")
+	_, digest, _ := strings.Cut(lines[0], "@")
+	for _, tt := range []struct{ catalog, source, want string }{
+		{stick, "gvisor", "oci:" + stick + ":" + lines[0]},
+		{"oci:" + stick + ":" + host + "/ext/extensions:v1.12.0", "gvisor", "oci:" + stick + ":" + lines[0]},
+		{stick + ".tar", "gvisor", "oci-archive:" + stick + ".tar:" + lines[0]},
+		{stick, host + "/ext/gvisor:1", host + "/ext/gvisor:1"},
+		{host + "/ext/extensions:v1.12.0", "gvisor", lines[0]},
+	} {
+		c := catalogs{refs: []string{tt.catalog}}
+		got, err := c.pinned(t.Context(), Streams{Err: io.Discard}, []string{tt.source})
+		if err != nil || len(got) != 1 || got[0] != tt.want {
+			t.Errorf("%s of %s: got %q %v, want %q", tt.source, tt.catalog, got, err, tt.want)
+			continue
+		}
+		img, err := oci.Open(t.Context(), got[0], oci.Options{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		img.Close()
+		if d, err := oci.Resolve(t.Context(), got[0], oci.Options{}); err != nil || d.Digest != digest {
+			t.Errorf("%s: got %+v %v", got[0], d, err)
+		}
+	}
+}
+
+// TestCatalogMirrorLeftBehind leaves out, with a note, what lost its name and is in
+// no catalog any more.
+func TestCatalogMirrorLeftBehind(t *testing.T) {
+	host, lines := released(t)
+	stick := filepath.Join(t.TempDir(), "stick")
+	_, digest, _ := strings.Cut(lines[1], "@")
+	name := "oci:" + stick + ":" + host + "/ext/other:1"
+	for _, from := range []string{lines[0], lines[1]} {
+		if err := oci.CopyAll(t.Context(), []oci.Route{{From: from, To: name}}, oci.CopyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	code, _, conversation := runCatalog(t, "mirror", stick, host+"/none")
+	if code != exitInvalid || !strings.Contains(conversation, "has no name") {
+		t.Errorf("without a catalog: got code %d: %s", code, conversation)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.Mkdir(empty, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(empty, "image-digests"), []byte(lines[1]+"\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	tr, err := tree.FromDir(empty)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packBoth(t, tr, "oci:"+stick+":"+host+"/ext/extensions:v1.13.0")
+	code, _, conversation = runCatalog(t, "mirror", stick, host+"/some")
+	if code != exitOK || !strings.Contains(conversation, "note: 1 images in "+stick+" have no name") {
+		t.Errorf("got code %d: %s", code, conversation)
+	}
+	d, err := oci.Resolve(t.Context(), host+"/some/other:1", oci.Options{})
+	if err != nil || d.Digest != digest {
+		t.Errorf("got %+v %v", d, err)
+	}
 }

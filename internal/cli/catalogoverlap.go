@@ -27,6 +27,9 @@ the catalog. Of each file it is told whether its copies are identical, or what
 differs: content, permissions, target, type, SELinux label. Directories count
 where these differ; the modules.* indexes of kernels, which are made anew, do not.
 
+What exists as a file or directory is taken as such; other names are those of
+extensions in the catalog.
+
 A catalog that graft wrote lists the files of its images; those of others are
 pulled, once. --pull always looks into the images.
 
@@ -37,7 +40,7 @@ anywhere. The exit code is 1 if there is an overlap that no exception allows.
 ` + catalogHelp,
 		Example: `  graft catalog duplicates --talos v1.12.0 --exceptions hack/test/exceptions-amd64.yaml --platform linux/amd64
   graft catalog duplicates gvisor kata-containers --talos v1.12.0
-  graft catalog duplicates ./my-extension registry.example/gvisor:20260905.0`,
+  graft catalog duplicates my-extension registry.example/gvisor:20260905.0`,
 		Args:              notEmpty(cobra.ArbitraryArgs),
 		ValidArgsFunction: completeExtensions(&d.catalogs),
 	}
@@ -48,11 +51,11 @@ anywhere. The exit code is 1 if there is an overlap that no exception allows.
 	cmd.Flags().BoolVar(&d.pull, "pull", false, "look into the images, whatever the catalog says of their files")
 	format := formatFlag(cmd, "table", "json", "yaml")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		found, err := d.run(cmd.Context(), args)
+		found, allowed, err := d.run(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
-		return errors.Join(printOverlaps(s.Out, found, *format), overlapVerdict(s, found))
+		return errors.Join(printOverlaps(s.Out, found, *format), overlapVerdict(s, found, allowed))
 	}
 	return cmd
 }
@@ -73,18 +76,18 @@ type duplicates struct {
 // keeps its list of files, and its layers on disk.
 const parallelPulls = 4
 
-func (d *duplicates) run(ctx context.Context, args []string) ([]catalog.Overlap, error) {
+func (d *duplicates) run(ctx context.Context, args []string) (found []catalog.Overlap, allowed int, err error) {
 	exceptions, err := d.readExceptions()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	for _, p := range d.platforms {
 		if _, err := oci.ParsePlatform(p); err != nil {
-			return nil, usageError(err)
+			return nil, 0, usageError(err)
 		}
 	}
 	if err := d.ready(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if len(args) == 0 {
 		err = d.addCatalogs(ctx, d.names())
@@ -92,15 +95,15 @@ func (d *duplicates) run(ctx context.Context, args []string) ([]catalog.Overlap,
 		err = d.addArguments(ctx, args)
 	}
 	if err != nil {
-		return nil, inputError(err)
+		return nil, 0, inputError(err)
 	}
-	found, unused := d.overlaps.Found(exceptions)
+	found, allowed, unused := d.overlaps.Found(exceptions)
 	for _, i := range unused {
 		e := exceptions[i]
 		fmt.Fprintf(d.streams.Err, "note: exception %d (%s for %s) is not needed\n", i+1,
 			printable(strings.Join(e.Files, ", ")), printable(strings.Join(e.Images, ", ")))
 	}
-	return found, nil
+	return found, allowed, nil
 }
 
 func (d *duplicates) readExceptions() ([]catalog.Exception, error) {
@@ -118,10 +121,10 @@ func (d *duplicates) readExceptions() ([]catalog.Exception, error) {
 	return all, nil
 }
 
-// addArguments adds what the arguments name: extensions of the catalog, images,
-// catalogs.
+// addArguments adds what the arguments name: what exists as a file or directory,
+// extensions of the catalog, images, catalogs.
 func (d *duplicates) addArguments(ctx context.Context, args []string) error {
-	sources, err := d.pinNames(ctx, d.streams, args, catalog.IsName)
+	sources, err := d.pinNames(ctx, d.streams, args, func(arg string) bool { return catalog.IsName(arg) && !oci.IsLocal(arg) })
 	if err != nil {
 		return err
 	}
@@ -272,17 +275,25 @@ func shortImage(source string) string {
 	return named
 }
 
-func overlapVerdict(s Streams, found []catalog.Overlap) error {
-	if len(found) == 0 {
+// overlapVerdict says what was found, and is an error if that is anything.
+func overlapVerdict(s Streams, found []catalog.Overlap, allowed int) error {
+	switch {
+	case len(found) == 0 && allowed == 0:
 		fmt.Fprintln(s.Err, "no two extensions bring the same file")
 		return nil
+	case len(found) == 0:
+		fmt.Fprintf(s.Err, "%s, allowed by the exceptions\n", count(allowed, "overlap"))
+		return nil
 	}
-	identical := 0
+	identical, rest := 0, ""
 	for _, o := range found {
 		if o.Kind == catalog.Identical {
 			identical++
 		}
 	}
-	fmt.Fprintf(s.Err, "%s, %d of them identical\n", count(len(found), "overlap"), identical)
+	if allowed > 0 {
+		rest = fmt.Sprintf("; %d more allowed by the exceptions", allowed)
+	}
+	fmt.Fprintf(s.Err, "%s, %d of them identical%s\n", count(len(found), "overlap"), identical, rest)
 	return errSaid
 }

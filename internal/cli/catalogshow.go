@@ -67,10 +67,16 @@ type chosen struct {
 }
 
 // choose takes a name from the catalog; anything else is an image, files with a
-// slash in front as in ./gvisor.
+// slash in front as in ./gvisor. A word that is a name but for its capitals can be
+// no image: it is looked for, so that the error tells what is near.
 func (c *catalogs) choose(ctx context.Context, s Streams, word string) (chosen, error) {
-	if !catalog.IsName(word) {
+	switch lower := strings.ToLower(word); {
+	case catalog.IsName(word):
+	case oci.IsLocal(word), isReference(word):
 		return chosen{source: word}, c.ready()
+	case !catalog.IsName(lower):
+		return chosen{}, withCode(exitInvalid, fmt.Errorf("%q is neither the name of an extension, nor an image, nor a file that exists", word),
+			"a name is like gvisor or siderolabs/gvisor, an image like registry.example/ext/gvisor:20260905.0, a directory like ./gvisor")
 	}
 	all, err := c.open(ctx, s)
 	if err != nil {
@@ -80,25 +86,35 @@ func (c *catalogs) choose(ctx context.Context, s Streams, word string) (chosen, 
 	return chosen{e.Image.String(), e}, err
 }
 
+// isReference says whether a word that is no name is the name of an image with a
+// tag, a digest, or docker:// before it.
+func isReference(word string) bool {
+	named, _, _ := strings.Cut(strings.TrimPrefix(word, "docker://"), "@")
+	repository, _ := oci.CutTag(named)
+	return catalog.IsName(repository)
+}
+
 // extensionPage is all about an extension.
 type extensionPage struct {
-	Name        string             `json:"name" yaml:"name"`
-	Version     string             `json:"version" yaml:"version"`
-	Author      string             `json:"author" yaml:"author"`
-	Description string             `json:"description" yaml:"description"`
-	Talos       string             `json:"talos,omitempty" yaml:"talos,omitempty"` // compatible versions
-	Tier        string             `json:"tier,omitempty" yaml:"tier,omitempty"`
-	Category    string             `json:"category,omitempty" yaml:"category,omitempty"`
-	Catalog     string             `json:"catalog,omitempty" yaml:"catalog,omitempty"`
-	Image       string             `json:"image" yaml:"image"`
-	Digest      string             `json:"digest,omitempty" yaml:"digest,omitempty"` // as named: of the index, if there is one
-	Services    []string           `json:"services,omitempty" yaml:"services,omitempty"`
-	Modules     []string           `json:"modules,omitempty" yaml:"modules,omitempty"`
-	SBOM        []string           `json:"sbom,omitempty" yaml:"sbom,omitempty"`
-	SignedBy    []string           `json:"signedBy,omitempty" yaml:"signedBy,omitempty"` // as the catalog says: no proof
-	Platforms   []catalog.Platform `json:"platforms" yaml:"platforms"`
-	Referrers   []referrer         `json:"referrers,omitempty" yaml:"referrers,omitempty"`
-	Files       []nodeFile         `json:"files,omitempty" yaml:"files,omitempty"`
+	Name          string             `json:"name" yaml:"name"`
+	Version       string             `json:"version" yaml:"version"`
+	Author        string             `json:"author" yaml:"author"`
+	Description   string             `json:"description" yaml:"description"`
+	Compatibility string             `json:"compatibility,omitempty" yaml:"compatibility,omitempty"` // versions of Talos
+	Tier          string             `json:"tier,omitempty" yaml:"tier,omitempty"`
+	Category      string             `json:"category,omitempty" yaml:"category,omitempty"`
+	Catalog       string             `json:"catalog,omitempty" yaml:"catalog,omitempty"`
+	Repository    string             `json:"repository,omitempty" yaml:"repository,omitempty"` // of a registry
+	Tag           string             `json:"tag,omitempty" yaml:"tag,omitempty"`
+	Digest        string             `json:"digest,omitempty" yaml:"digest,omitempty"` // as named: of the index, if there is one
+	Ref           string             `json:"ref" yaml:"ref"`                           // NAME:TAG@DIGEST; a file as it was named
+	Services      []string           `json:"services,omitempty" yaml:"services,omitempty"`
+	Modules       []string           `json:"modules,omitempty" yaml:"modules,omitempty"`
+	SBOM          []string           `json:"sbom,omitempty" yaml:"sbom,omitempty"`
+	SignedBy      []string           `json:"signedBy,omitempty" yaml:"signedBy,omitempty"` // as the catalog says: no proof
+	Platforms     []catalog.Platform `json:"platforms" yaml:"platforms"`
+	Referrers     []referrer         `json:"referrers,omitempty" yaml:"referrers,omitempty"`
+	Files         []nodeFile         `json:"files,omitempty" yaml:"files,omitempty"`
 }
 
 // nodeFile is a file that reaches the node.
@@ -113,6 +129,7 @@ type nodeFile struct {
 
 // referrer is something that was attached to an image.
 type referrer struct {
+	Platform    string            `json:"platform,omitempty" yaml:"platform,omitempty"` // "" for all: it is with the index
 	Type        string            `json:"type" yaml:"type"`
 	Digest      string            `json:"digest" yaml:"digest"`
 	Tag         string            `json:"tag,omitempty" yaml:"tag,omitempty"` // the suffix, of cosign's old form
@@ -142,8 +159,9 @@ func (c *catalogs) show(ctx context.Context, what chosen) (*extensionPage, error
 		return nil, err
 	}
 	p := &extensionPage{Name: m.Metadata.Name, Version: m.Metadata.Version, Author: m.Metadata.Author, Description: e.Summary(),
-		Talos: m.Metadata.Compatibility.Talos.Version, Tier: e.Tier(), Catalog: what.entry.Catalog, Image: what.source, Digest: d.Digest,
+		Compatibility: m.Metadata.Compatibility.Talos.Version, Tier: e.Tier(), Catalog: what.entry.Catalog,
 		Services: e.Details.Services, Modules: e.Details.Modules, SBOM: e.Details.SBOM, Platforms: e.Details.Platforms}
+	p.locate(what.source, d.Digest)
 	if known := what.entry.Details; known != nil {
 		p.Tier, p.Category, p.SignedBy = known.Tier, known.Category, known.SignedBy
 	}
@@ -151,9 +169,43 @@ func (c *catalogs) show(ctx context.Context, what chosen) (*extensionPage, error
 		p.Files = append(p.Files, nodeFiles(b)...)
 	}
 	if d.Digest != "" {
-		p.Referrers, err = referrers(ctx, d.Ref, c.images())
+		p.Referrers, err = c.attached(ctx, d, built)
 	}
 	return p, err
+}
+
+// locate says where the extension is.
+func (p *extensionPage) locate(source, digest string) {
+	p.Ref, p.Digest = source, digest
+	if oci.IsLocal(source) || digest == "" {
+		return
+	}
+	named, _, _ := strings.Cut(strings.TrimPrefix(source, "docker://"), "@")
+	p.Repository, p.Tag = oci.CutTag(named)
+	p.Ref = catalog.Image{Repository: p.Repository, Tag: p.Tag, Digest: digest}.String()
+}
+
+// attached lists what was attached to an image, and to those for its platforms.
+func (c *catalogs) attached(ctx context.Context, d oci.Descriptor, built []catalog.Built) ([]referrer, error) {
+	all, err := referrers(ctx, d.Ref, c.images())
+	if err != nil {
+		return nil, err
+	}
+	named, _, _ := strings.Cut(d.Ref, "@")
+	for _, b := range built {
+		if b.Digest == "" || b.Digest == d.Digest {
+			continue
+		}
+		some, err := referrers(ctx, named+"@"+b.Digest, c.images())
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range some {
+			r.Platform = b.Platform
+			all = append(all, r)
+		}
+	}
+	return all, nil
 }
 
 // built surveys an image for each of its platforms.
@@ -220,7 +272,7 @@ func referrers(ctx context.Context, ref string, o oci.Options) ([]referrer, erro
 	}
 	var all []referrer
 	for _, a := range attached {
-		all = append(all, referrer{a.Type, a.Digest, "", len(a.Blobs), a.Annotations})
+		all = append(all, referrer{"", a.Type, a.Digest, "", len(a.Blobs), a.Annotations})
 	}
 	for _, suffix := range oldSuffixes {
 		a, err := oci.Tagged(ctx, ref, suffix, o)
@@ -228,7 +280,7 @@ func referrers(ctx context.Context, ref string, o oci.Options) ([]referrer, erro
 			return nil, err
 		}
 		if a != nil {
-			all = append(all, referrer{a.Type, a.Digest, suffix, len(a.Blobs), a.Annotations})
+			all = append(all, referrer{"", a.Type, a.Digest, suffix, len(a.Blobs), a.Annotations})
 		}
 	}
 	return all, nil
@@ -236,16 +288,16 @@ func referrers(ctx context.Context, ref string, o oci.Options) ([]referrer, erro
 
 func (p *extensionPage) print(w io.Writer, files bool) error {
 	err := fields(w, "Name", p.Name, "Version", p.Version, "Tier", p.Tier, "Category", p.Category, "Author", p.Author,
-		"Description", p.Description, "Talos", p.Talos, "Catalog", p.Catalog, "Image", p.Image, "Digest", p.Digest,
+		"Description", p.Description, "Talos", p.Compatibility, "Catalog", p.Catalog, "Image", p.Ref, "Digest", p.Digest,
 		"Services", strings.Join(p.Services, ", "), "Modules", strings.Join(p.Modules, ", "), "SBOM", strings.Join(p.SBOM, ", "),
 		"Signed by", strings.Join(p.SignedBy, ", "))
 	platforms := [][]string{{"PLATFORM", "DIGEST", "SIZE", "FILES"}}
 	for _, v := range p.Platforms {
 		platforms = append(platforms, []string{v.Platform, v.Digest, size(v.Size), strconv.Itoa(v.Files)})
 	}
-	attached := [][]string{{"TYPE", "TAG", "DIGEST", "PARTS", "ANNOTATIONS"}}
+	attached := [][]string{{"TYPE", "PLATFORM", "TAG", "DIGEST", "PARTS", "ANNOTATIONS"}}
 	for _, r := range p.Referrers {
-		attached = append(attached, []string{r.Type, r.Tag, r.Digest, strconv.Itoa(r.Parts), annotationWords(r.Annotations)})
+		attached = append(attached, []string{r.Type, r.Platform, r.Tag, r.Digest, strconv.Itoa(r.Parts), annotationWords(r.Annotations)})
 	}
 	err = errors.Join(err, section(w, "Platforms", someRows(platforms)), section(w, "Attached, not verified", someRows(attached)))
 	if !files {

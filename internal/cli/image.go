@@ -140,6 +140,16 @@ func (f *imageFlags) inputFlags(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.overlay.options, "overlay-option", nil, "its options (not supported)")
 	complete(cmd, "arch", "amd64", "arm64", "amd64,arm64")
 	complete(cmd, "platform", profile.Platforms()...)
+	if err := cmd.RegisterFlagCompletionFunc("extension", f.completeExtension); err != nil {
+		panic(err) // the flag does not exist: a mistake in this package
+	}
+}
+
+// completeExtension offers names in the catalog, and files.
+func (f *imageFlags) completeExtension(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	f.names.talos, f.names.cacheDir = f.talos, f.sources.cacheDir
+	names, _ := completeExtensions(&f.names)(cmd, args, word)
+	return names, cobra.ShellCompDirectiveDefault
 }
 
 func (f *imageFlags) customizationFlags(cmd *cobra.Command) {
@@ -258,5 +268,5 @@ func (f *imageFlags) run(ctx context.Context, s Streams, name string) error {
 	if errors.Is(err, cache.ErrDamaged) { // the damaged entry is gone, and is made again
 		err = j.run(ctx, p, arches)
 	}
-	return err
+	return meantOneOf(f.extensions, err)
 }

@@ -8,10 +8,14 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/graftlinux/graft/internal/catalog"
+	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/registry"
 )
 
@@ -22,7 +26,7 @@ func newRegistry(s Streams) *cobra.Command {
 		Long: `Run a container registry that keeps everything in one directory: for
 demonstrations, tests and small sites without a network. The directory can be
 copied while no server runs, and listed, collected and deleted from at any time.`,
-		Args: cobra.NoArgs,
+		Args: knownVerb,
 		RunE: help,
 	}
 	cmd.AddCommand(newRegistryServe(s), newRegistryList(s), newRegistryGC(s), newRegistryDelete(s))
@@ -59,8 +63,10 @@ everything and, without --read-only, change it.`,
 	cmd.Flags().BoolVarP(&flags.verbose, "verbose", "v", false, "print every request")
 	cmd.Flags().StringVar(&flags.cert, "tls-cert", "", "serve HTTPS with this certificate (PEM, its chain after it)")
 	cmd.Flags().StringVar(&flags.key, "tls-key", "", "key of the certificate (PEM)")
-	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if (flags.cert == "") != (flags.key == "") {
+			return usageError(errors.New("--tls-cert and --tls-key are a pair: give both, or none for plain HTTP"))
+		}
 		return flags.serve(cmd.Context(), s, args[0])
 	}
 	return cmd
@@ -176,8 +182,8 @@ func newRegistryGC(s Streams) *cobra.Command {
 		Long: `Remove blobs that no manifest of their repository needs, contents that no
 repository has, and uploads that nobody went on with. A server may be running on
 the directory. Manifests without a tag stay, since they may be pinned by digest,
-unless --untagged is given; even then those in tagged indexes, and signatures of
-tagged images, stay.`,
+unless --untagged is given; even then those in tagged indexes, those that a
+tagged catalog (graft catalog) lists, and signatures of what stays, stay.`,
 		Example: `  graft registry gc ./registry --dry-run
   graft registry gc ./registry --untagged --older-than 168h`,
 		Args: cobra.ExactArgs(1),
@@ -191,6 +197,7 @@ tagged images, stay.`,
 			return usageError(fmt.Errorf("--older-than %s is less than nothing", age))
 		}
 		opts.Before = time.Now().Add(-age)
+		opts.Lists = listedImages
 		c, err := registry.Collect(cmd.Context(), args[0], opts)
 		if errors.Is(err, registry.ErrNoRegistry) {
 			return registryError(err)
@@ -207,12 +214,40 @@ func printCollected(s Streams, c registry.Collected, dry bool, format string) er
 	case "yaml":
 		return printYAML(s.Out, c)
 	}
-	done := "removed"
+	done, stay := "removed", "stay"
 	if dry {
-		done = "would be removed"
+		done, stay = "would be removed", "would stay"
+	}
+	if c.Listed > 0 {
+		fmt.Fprintf(s.Err, "%s without a tag %s, as catalogs here list what they belong to\n", count(c.Listed, "manifest"), stay)
 	}
 	_, err := fmt.Fprintf(s.Out, "%s: %d manifests, %d blobs, %d uploads, %d empty repositories; %s\n", done, c.Manifests, c.Blobs, c.Uploads, c.Repositories, size(c.Bytes))
 	return err
+}
+
+// maxUnnamedCatalog bounds what is looked into that is not called as catalogs are,
+// in bytes with all that it needs: extensions and boot assets are larger, and no
+// catalogs.
+const maxUnnamedCatalog = 8 << 20
+
+// listedImages are the digests that an image of a registry lists, if it is a
+// catalog.
+func listedImages(ctx context.Context, layout string, i registry.Image) ([]string, error) {
+	named := path.Base(i.Repository) == path.Base(catalog.Default)
+	if i.Type != "image" && i.Type != "index" || strings.HasPrefix(i.Tag, "sha256-") || !named && i.Size > maxUnnamedCatalog {
+		return nil, nil // sha256-… are signatures in cosign's old form
+	}
+	digests, err := catalog.Listed(ctx, "oci:"+layout+"@"+i.Digest, oci.Options{})
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, catalog.ErrNoCatalog), err != nil && !named:
+		return nil, nil
+	case err != nil:
+		return nil, withCode(exitInvalid, fmt.Errorf("%s:%s may be a catalog: %w", i.Repository, i.Tag, err),
+			"graft registry delete removes a catalog that is not wanted any more")
+	}
+	return digests, nil
 }
 
 func newRegistryDelete(s Streams) *cobra.Command {

@@ -15,7 +15,12 @@ import (
 // Route is an image that is copied, and where to. From is what Resolve takes;
 // To is what Pack takes, except a docker-archive. Where To has no name or tag,
 // the image keeps the one that it has.
-type Route struct{ From, To string }
+type Route struct {
+	From, To string
+	// Untagged stores the image for those who know its digest: To says the
+	// repository, and the name stays with the image that has it.
+	Untagged bool
+}
 
 // CopyOptions say how images are copied. The zero value works.
 type CopyOptions struct {
@@ -50,6 +55,9 @@ type Copied struct {
 	Referring int    // how many of the manifests only refer to it
 	Size      int64  // of manifests and blobs, in bytes
 	Missing   int64  // bytes of blobs that were not there before
+	// Before is the digest of another image that had the name until now, "" if
+	// none had. In a layout that image stays listed, without the name.
+	Before string
 }
 
 // CopyAll copies images and indexes in parallel between registries, OCI layouts,
@@ -58,6 +66,9 @@ type Copied struct {
 // SBOMs, as referrers (OCI 1.1) and by cosign's tags. What is there already is not copied
 // again: registries are asked, the blobs of a layout are read and compared
 // with their digests. So a copy that was interrupted goes on where it was.
+//
+// An image that has a name in a layout, and loses it to another one, stays
+// listed there without a name: a catalog may list its digest.
 //
 // The names appear when all that they need is there, in the order of the
 // routes: whoever finds the last one finds all. A layout is valid at any
@@ -141,6 +152,9 @@ type shipped struct {
 // copied is what there is to say about a cargo.
 func (c *cargo) copied() Copied {
 	got := Copied{From: c.from.at(c.root.Digest), To: c.to.String(), Digest: c.root.Digest.String(), Manifests: len(c.manifests)}
+	if c.route.Untagged {
+		got.To += "@" + got.Digest
+	}
 	for _, m := range c.manifests {
 		got.Size += m.Size
 		if m.subject != (v1.Hash{}) || m.tag != "" {
@@ -162,8 +176,11 @@ type target interface {
 	putBlob(ctx context.Context, d v1.Descriptor, from place, count *counter) error
 	// put stores a manifest without a name, but for one of cosign's.
 	put(ctx context.Context, m shipped) error
-	// finish names the image.
-	finish(ctx context.Context, root v1.Descriptor) error
+	// named is the digest of what has the name so far, "" if nothing has, or if
+	// the image is to have none.
+	named(ctx context.Context) (string, error)
+	// finish names the image, and returns what was named so before.
+	finish(ctx context.Context, root v1.Descriptor) (before string, err error)
 	explain(err error) error
 }
 
@@ -223,17 +240,17 @@ func (c *copier) target(ctx context.Context, cargo *cargo, archives map[string]*
 	}
 	switch d := dest.(type) {
 	case push:
-		if name == "" && !hasTag(cargo.route.To) {
+		if name == "" && !hasTag(cargo.route.To) && !cargo.route.Untagged {
 			return nil, errNoTag
 		}
-		return c.registryTarget(ctx, d, cargo.root.Digest, cargo.from)
+		return c.registryTarget(ctx, d, cargo)
 	case layoutDest:
 		if !c.opts.DryRun {
 			if err := d.begin(ctx); err != nil {
 				return nil, err
 			}
 		}
-		return &layoutTarget{layoutDest: d}, nil
+		return &layoutTarget{layoutDest: d, untagged: cargo.route.Untagged}, nil
 	case archiveDest:
 		if strings.HasPrefix(cargo.route.To, string(formDockerArchive)+":") {
 			return nil, errDockerArchive
@@ -242,7 +259,7 @@ func (c *copier) target(ctx context.Context, cargo *cargo, archives map[string]*
 		if archives[path] == nil {
 			archives[path] = &archive{path: path}
 		}
-		return archiveTarget{archives[path], d.name}, nil
+		return archiveTarget{archives[path], d.name, cargo.route.Untagged}, nil
 	}
 	return nil, fmt.Errorf("nothing is copied to %T", dest)
 }

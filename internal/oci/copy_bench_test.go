@@ -20,7 +20,7 @@ func benchCatalog(b *testing.B) (dir string, size int64, routes func(dest string
 	return dir, sizeOf(b, dir), func(dest string) []Route {
 		var routes []Route
 		for _, n := range found {
-			routes = append(routes, Route{n.Source, dest + n.Name})
+			routes = append(routes, Route{From: n.Source, To: dest + n.Name})
 		}
 		return routes
 	}

@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	registrytest "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
@@ -312,4 +316,81 @@ func TestCopyLimits(t *testing.T) {
 	wantError(t, w.add(t.Context(), shipped{Descriptor: embedded("", []byte("{}"))}, maxCopyDepth+1), "too many manifests")
 	w.held.Store(maxCopyManifests)
 	wantError(t, w.add(t.Context(), shipped{Descriptor: embedded("", []byte(`{"schemaVersion":2}`))}, 0), "more than 64 MiB")
+}
+
+// breaking cuts the connection in the middle of the first answers to each
+// request that fits: of all of them if times is negative.
+func breaking(times int, fits func(*http.Request) bool) func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		mu.Lock()
+		seen[r.URL.Path]++
+		again := times >= 0 && seen[r.URL.Path] > times
+		mu.Unlock()
+		if again || r.Method != http.MethodGet || !fits(r) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		rec := httptest.NewRecorder()
+		r.Header.Del("Range") // it knows none
+		next.ServeHTTP(rec, r)
+		for key, values := range rec.Header() {
+			w.Header()[key] = values
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
+		w.WriteHeader(rec.Code)
+		if rec.Code == http.StatusOK {
+			w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(rec.Body.Bytes())
+	}
+}
+
+// TestBrokenAnswers asks again for whatever broke off, a few times, and then it is
+// the registry's error.
+func TestBrokenAnswers(t *testing.T) {
+	m, host := newMoody(t)
+	m.Handler = registrytest.New(registrytest.WithReferrersSupport(true), registrytest.Logger(log.New(io.Discard, "", 0)))
+	src := host + "/me/hello:1"
+	want := signedImage(t, src)
+	below := func(part string) func(*http.Request) bool {
+		return func(r *http.Request) bool { return strings.Contains(r.URL.Path, part) }
+	}
+	mirror := func() error {
+		_, err := copyOne(t.Context(), src, filepath.Join(t.TempDir(), "l"), CopyOptions{})
+		return err
+	}
+	for _, tt := range []struct {
+		part string
+		do   func() error
+	}{
+		{"/manifests/1", func() error { _, err := Resolve(t.Context(), src, Options{}); return err }},
+		{"/manifests/sha256:", mirror},
+		{"/referrers/", func() error { _, err := Referrers(t.Context(), want.Ref, Options{}); return err }},
+		{"/tags/", func() error { _, err := Tags(t.Context(), host+"/me/hello", Options{}); return err }},
+		{"/blobs/", mirror},
+		{"/blobs/", func() error {
+			img, err := Open(t.Context(), src, Options{})
+			if err != nil {
+				return err
+			}
+			defer img.Close()
+			_, err = img.Tree(t.Context())
+			return err
+		}},
+	} {
+		m.feel(breaking(2, below(tt.part)))
+		if err := tt.do(); err != nil {
+			t.Errorf("%s breaks twice: %v", tt.part, err)
+		}
+		m.feel(breaking(-1, below(tt.part)))
+		err := tt.do()
+		var re *RegistryError
+		if !errors.As(err, &re) || re.Registry != host || !strings.Contains(err.Error(), "the connection broke") {
+			t.Errorf("%s always breaks: got %T %v, want a *RegistryError", tt.part, err, err)
+		}
+	}
 }

@@ -55,9 +55,21 @@ func (c *copier) describe(ctx context.Context, cargos []*cargo) error {
 				return cargo.failed(err)
 			}
 		}
-		c.tell(got)
+		before, err := cargo.to.named(ctx)
+		if err != nil {
+			return cargo.failed(err)
+		}
+		c.tell(got.instead(before))
 	}
 	return nil
+}
+
+// instead notes what had the name before.
+func (c Copied) instead(before string) Copied {
+	if before != c.Digest {
+		c.Before = before
+	}
+	return c
 }
 
 func (c *copier) tell(got Copied) {
@@ -127,10 +139,11 @@ func (c *copier) shipOne(ctx context.Context, cargo *cargo, before <-chan struct
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := cargo.to.finish(ctx, cargo.root); err != nil {
+	replaced, err := cargo.to.finish(ctx, cargo.root)
+	if err != nil {
 		return cargo.failed(err)
 	}
-	c.tell(got)
+	c.tell(got.instead(replaced))
 	close(cargo.done)
 	return nil
 }

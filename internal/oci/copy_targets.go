@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -23,12 +25,14 @@ type registryTarget struct {
 	root   v1.Hash          // what the tag will be for
 	sparse bool             // indexes lack images
 	from   *name.Repository // that the image comes from, if it is of the same registry
+	// untagged is for an image that gets no tag.
+	untagged bool
 }
 
-func (c *copier) registryTarget(ctx context.Context, p push, root v1.Hash, from place) (target, error) {
-	t := registryTarget{tag: p.tag, root: root, sparse: len(c.platforms) > 0}
+func (c *copier) registryTarget(ctx context.Context, p push, cargo *cargo) (target, error) {
+	t := registryTarget{tag: p.tag, root: cargo.root.Digest, sparse: len(c.platforms) > 0, untagged: cargo.route.Untagged}
 	a := access{scope: transport.PushScope, insecure: c.opts.Insecure}
-	if r, ok := from.(*registry); ok && r.repo.RegistryStr() == p.tag.RegistryStr() && r.repo.Name() != p.tag.Repository.Name() {
+	if r, ok := cargo.from.(*registry); ok && r.repo.RegistryStr() == p.tag.RegistryStr() && r.repo.Name() != p.tag.Repository.Name() {
 		a.from = &r.repo
 		t.from = &r.repo
 	}
@@ -39,7 +43,13 @@ func (c *copier) registryTarget(ctx context.Context, p push, root v1.Hash, from 
 	return t, nil
 }
 
-func (t registryTarget) String() string          { return t.tag.String() }
+func (t registryTarget) String() string {
+	if t.untagged {
+		return t.repo.Name()
+	}
+	return t.tag.String()
+}
+
 func (t registryTarget) key() string             { return t.repo.Name() }
 func (t registryTarget) explain(err error) error { return explain(t.tag, err) }
 
@@ -62,16 +72,22 @@ func (t registryTarget) put(ctx context.Context, m shipped) error {
 			return err
 		}
 	case m.tag == "" && m.Digest != t.root:
-		have, err := t.has(ctx, "manifests", m.Descriptor)
-		if have || err != nil {
-			return err
-		}
-		return t.send(ctx, m.Digest.String(), m.Descriptor)
+		return t.store(ctx, m.Descriptor)
 	}
 	if m.tag == "" {
 		return nil
 	}
-	return t.give(ctx, m.tag, m.Descriptor)
+	_, err := t.give(ctx, m.tag, m.Descriptor)
+	return err
+}
+
+// store sends a manifest that is not there, without a tag.
+func (t registryTarget) store(ctx context.Context, d v1.Descriptor) error {
+	have, err := t.has(ctx, "manifests", d)
+	if have || err != nil {
+		return err
+	}
+	return t.send(ctx, d.Digest.String(), d)
 }
 
 // send stores a manifest by a tag or its digest.
@@ -83,15 +99,25 @@ func (t registryTarget) send(ctx context.Context, id string, d v1.Descriptor) er
 	return err
 }
 
-// give makes a tag point to a manifest.
-func (t registryTarget) give(ctx context.Context, tag string, d v1.Descriptor) error {
-	if now, err := t.digestOfTag(ctx, tag); err != nil || now == d.Digest.String() {
-		return err
+// give makes a tag point to a manifest, and returns to what it pointed before.
+func (t registryTarget) give(ctx context.Context, tag string, d v1.Descriptor) (before string, err error) {
+	if before, err = t.digestOfTag(ctx, tag); err != nil || before == d.Digest.String() {
+		return before, err
 	}
-	return t.send(ctx, tag, d)
+	return before, t.send(ctx, tag, d)
 }
 
-func (t registryTarget) finish(ctx context.Context, root v1.Descriptor) error {
+func (t registryTarget) named(ctx context.Context) (string, error) {
+	if t.untagged {
+		return "", nil
+	}
+	return t.digestOfTag(ctx, t.tag.TagStr())
+}
+
+func (t registryTarget) finish(ctx context.Context, root v1.Descriptor) (before string, err error) {
+	if t.untagged {
+		return "", t.store(ctx, root)
+	}
 	return t.give(ctx, t.tag.TagStr(), root)
 }
 
@@ -132,7 +158,8 @@ func (c *checkedBlob) Read(p []byte) (int, error) {
 // layoutTarget is a name in an OCI layout on disk.
 type layoutTarget struct {
 	layoutDest
-	listed []v1.Descriptor // what index.json has to name beside the image
+	listed   []v1.Descriptor // what index.json has to name beside the image
+	untagged bool
 }
 
 // begin makes the directory a layout, with nothing in it if it is new.
@@ -144,7 +171,7 @@ func (d layoutDest) begin(ctx context.Context) error {
 }
 
 func (t *layoutTarget) String() string {
-	if t.layoutDest.name.given == "" {
+	if t.untagged || t.layoutDest.name.given == "" {
 		return string(formLayout) + ":" + t.dir
 	}
 	return string(formLayout) + ":" + t.dir + ":" + t.layoutDest.name.given
@@ -273,14 +300,79 @@ func (n imageName) beside(tag string) string {
 	return n.given[:strings.LastIndex(n.given, ":")+1] + tag
 }
 
-func (t *layoutTarget) finish(ctx context.Context, root v1.Descriptor) error {
-	root.Data, root.Annotations = nil, t.layoutDest.name.annotations()
-	return t.updateIndex(ctx, func(index *v1.IndexManifest) error {
-		for _, d := range append(t.listed, root) {
+func (t *layoutTarget) named(context.Context) (string, error) {
+	index, err := t.readIndex()
+	if err != nil || t.untagged {
+		return "", err
+	}
+	return namedIn(index.Manifests, t.layoutDest.name), nil
+}
+
+func (t *layoutTarget) finish(ctx context.Context, root v1.Descriptor) (before string, err error) {
+	err = t.updateIndex(ctx, func(index *v1.IndexManifest) error {
+		if !t.untagged {
+			before = namedIn(index.Manifests, t.layoutDest.name)
+		}
+		for _, d := range t.listed {
 			index.Manifests = replaceEntry(index.Manifests, d)
 		}
+		index.Manifests = t.layoutDest.name.list(index.Manifests, root, t.untagged)
 		return nil
 	})
+	return before, err
+}
+
+// namedIn is the digest of the entry that has a name, "" if none has.
+func namedIn(entries []v1.Descriptor, n imageName) string {
+	for _, e := range entries {
+		if n.given != "" && e.Annotations[refNameAnnotation] == n.given {
+			return e.Digest.String()
+		}
+	}
+	return ""
+}
+
+// list adds an image to the entries of an index.json. One that had its name
+// stays without it, so that whoever cleans the layout keeps what others know by
+// its digest.
+func (n imageName) list(entries []v1.Descriptor, root v1.Descriptor, untagged bool) []v1.Descriptor {
+	root.Data, root.Annotations = nil, n.annotations()
+	if untagged {
+		root.Annotations = nil
+		return keepListed(entries, root)
+	}
+	var older []v1.Descriptor
+	for _, e := range entries {
+		if n.given != "" && e.Annotations[refNameAnnotation] == n.given && e.Digest != root.Digest {
+			older = append(older, withoutName(e))
+		}
+	}
+	again := func(e v1.Descriptor) bool {
+		return n.given != "" && e.Digest == root.Digest && len(namesOf(e.Annotations)) == 0
+	}
+	entries = replaceEntry(slices.DeleteFunc(entries, again), root)
+	for _, e := range older {
+		entries = keepListed(entries, e)
+	}
+	return entries
+}
+
+// keepListed adds an entry without a name, unless that manifest has one.
+func keepListed(entries []v1.Descriptor, e v1.Descriptor) []v1.Descriptor {
+	if slices.ContainsFunc(entries, func(have v1.Descriptor) bool { return have.Digest == e.Digest }) {
+		return entries
+	}
+	return append(entries, e)
+}
+
+func withoutName(e v1.Descriptor) v1.Descriptor {
+	e.Annotations = maps.Clone(e.Annotations)
+	delete(e.Annotations, refNameAnnotation)
+	delete(e.Annotations, containerdAnnotation)
+	if len(e.Annotations) == 0 {
+		e.Annotations = nil
+	}
+	return e
 }
 
 // archive is one file with a layout in it, for all images that go there.
@@ -293,11 +385,12 @@ type archive struct {
 // blobs and manifests are put there by archive.write.
 type archiveTarget struct {
 	*archive
-	name imageName
+	name     imageName
+	untagged bool
 }
 
 func (t archiveTarget) String() string {
-	if t.name.given == "" {
+	if t.untagged || t.name.given == "" {
 		return string(formOCIArchive) + ":" + t.path
 	}
 	return string(formOCIArchive) + ":" + t.path + ":" + t.name.given
@@ -312,7 +405,11 @@ func (t archiveTarget) putBlob(context.Context, v1.Descriptor, place, *counter) 
 
 func (t archiveTarget) put(context.Context, shipped) error { return nil }
 
-func (t archiveTarget) finish(context.Context, v1.Descriptor) error { return nil }
+func (t archiveTarget) named(context.Context) (string, error) { return "", nil } // the file is a new one
+
+func (t archiveTarget) finish(context.Context, v1.Descriptor) (before string, err error) {
+	return "", nil
+}
 
 // list adds an image and what refers to it to the index.
 func (t archiveTarget) list(c *cargo) error {
@@ -325,8 +422,6 @@ func (t archiveTarget) list(c *cargo) error {
 			t.archive.entries = replaceEntry(t.archive.entries, entry)
 		}
 	}
-	root := c.root
-	root.Data, root.Annotations = nil, t.name.annotations()
-	t.archive.entries = replaceEntry(t.archive.entries, root)
+	t.archive.entries = t.name.list(t.archive.entries, c.root, t.untagged)
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -31,7 +32,7 @@ func copyOne(ctx context.Context, src, dst string, opts CopyOptions) (Copied, er
 			told(c)
 		}
 	}
-	err := CopyAll(ctx, []Route{{src, dst}}, opts)
+	err := CopyAll(ctx, []Route{{From: src, To: dst}}, opts)
 	return got, err
 }
 
@@ -289,7 +290,7 @@ func testCatalog(t testing.TB, c testkit.Catalog, dest func(name string) string)
 	c.Write(t, dir)
 	var routes []Route
 	for _, n := range must(Names(t.Context(), dir, Options{}))(t) {
-		routes = append(routes, Route{n.Source, dest(n.Name)})
+		routes = append(routes, Route{From: n.Source, To: dest(n.Name)})
 	}
 	return routes
 }
@@ -384,5 +385,80 @@ func TestEmptyIndex(t *testing.T) {
 	}
 	if data := must(os.ReadFile(filepath.Join(dir, indexFile)))(t); !strings.Contains(string(data), `"manifests":[]`) {
 		t.Errorf("got %s", data)
+	}
+}
+
+// TestCopyMoves gives a name of a layout to another image. The one that had it
+// stays listed, with what refers to it, and can be copied by its digest.
+func TestCopyMoves(t *testing.T) {
+	host := newTestRegistry(t)
+	src := host + "/me/hello:1"
+	first := signedImage(t, src)
+	layout := filepath.Join(t.TempDir(), "l")
+	dest := "oci:" + layout + ":" + src
+	if got := must(copyOne(t.Context(), src, dest, CopyOptions{}))(t); got.Before != "" {
+		t.Errorf("got %+v", got)
+	}
+	second := must(Pack(t.Context(), packed(t, "new"), src, PackOptions{}))(t)
+	for _, dry := range []bool{true, false} {
+		got := must(copyOne(t.Context(), src, dest, CopyOptions{DryRun: dry}))(t)
+		if got.Before != first.Digest || got.Digest != second.Digest {
+			t.Errorf("dry run %v: got %+v, want it to be instead of %s", dry, got, first.Digest)
+		}
+	}
+	if got := must(copyOne(t.Context(), src, dest, CopyOptions{}))(t); got.Before != "" {
+		t.Errorf("again: got %+v", got)
+	}
+	names := must(Names(t.Context(), layout, Options{}))(t)
+	if len(names) != 2 || names[0].Name != src || names[0].Digest != second.Digest || names[1].Name != "" || names[1].Digest != first.Digest {
+		t.Errorf("got %+v", names)
+	}
+	other := newTestRegistry(t)
+	for _, to := range []string{other + "/copy", "oci:" + filepath.Join(t.TempDir(), "l") + ":" + src, "oci-archive:" + filepath.Join(t.TempDir(), "x.tar") + ":" + src} {
+		var got Copied
+		err := CopyAll(t.Context(), []Route{{From: "oci:" + layout + "@" + first.Digest, To: to, Untagged: true}}, CopyOptions{Copied: func(c Copied) { got = c }})
+		if err != nil || got.Referring != 5 || !strings.HasSuffix(got.To, "@"+first.Digest) {
+			t.Errorf("%s: got %+v %v", to, got, err)
+			continue
+		}
+		wantSigned(t, got.To, first)
+	}
+	if tags := must(Tags(t.Context(), other+"/copy", Options{}))(t); slices.ContainsFunc(tags, func(tag string) bool { return !strings.HasPrefix(tag, "sha256-") }) {
+		t.Errorf("got tags %q", tags)
+	}
+	// The first one gets its name back.
+	back := Route{From: "oci:" + layout + "@" + first.Digest, To: dest}
+	if err := CopyAll(t.Context(), []Route{back}, CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	names = must(Names(t.Context(), layout, Options{}))(t)
+	if len(names) != 2 || names[0].Digest != first.Digest || names[0].Name != src || names[1].Digest != second.Digest {
+		t.Errorf("got %+v", names)
+	}
+}
+
+// TestCopyMovesTag says what a tag in a registry was of, also where the registry
+// does not answer HEAD with a digest.
+func TestCopyMovesTag(t *testing.T) {
+	m, host := newMoody(t)
+	m.mood = func(w http.ResponseWriter, r *http.Request, next http.Handler) {
+		rec := httptest.NewRecorder()
+		next.ServeHTTP(rec, r)
+		for key, values := range rec.Header() {
+			if key != "Docker-Content-Digest" {
+				w.Header()[key] = values
+			}
+		}
+		w.WriteHeader(rec.Code)
+		w.Write(rec.Body.Bytes())
+	}
+	first := must(Pack(t.Context(), packed(t, "old"), host+"/a:1", PackOptions{}))(t)
+	second := must(Pack(t.Context(), packed(t, "new"), host+"/b:1", PackOptions{}))(t)
+	must(copyOne(t.Context(), host+"/a:1", host+"/c:1", CopyOptions{}))(t)
+	for _, dry := range []bool{true, false} {
+		got := must(copyOne(t.Context(), host+"/b:1", host+"/c:1", CopyOptions{DryRun: dry}))(t)
+		if got.Before != first.Digest || got.Digest != second.Digest {
+			t.Errorf("dry run %v: got %+v", dry, got)
+		}
 	}
 }

@@ -52,6 +52,9 @@ func (d *download) Read(p []byte) (int, error) {
 		n, err := d.body.Read(p)
 		d.offset += int64(n)
 		d.stall.Reset(stallTimeout)
+		if n == 0 && err == nil && len(p) > 0 {
+			continue // of what was read before
+		}
 		if err == nil || err == io.EOF && d.offset >= d.size {
 			return n, err
 		}
@@ -61,9 +64,9 @@ func (d *download) Read(p []byte) (int, error) {
 	}
 }
 
-// resume connects again after an error. A registry that does not know ranges,
-// or stalls twice at the same byte, ends the download with the error that it
-// broke with.
+// resume connects again after an error. A registry that stalls twice at the same
+// byte, or cannot be asked again, ends the download with the error that it broke
+// with.
 func (d *download) resume(cause error) error {
 	if d.ctx.Err() != nil {
 		return d.ctx.Err()

@@ -94,6 +94,7 @@ func (r *repository) tagsPage(ctx context.Context, u *url.URL) ([]string, *url.U
 type NamedImage struct {
 	Name   string // "" if it has none
 	Source string // for Resolve, Open, Copy
+	Digest string
 }
 
 // Names lists the images in an OCI layout (a directory or a tarball), in its
@@ -110,7 +111,7 @@ func Names(ctx context.Context, layout string, opts Options) ([]NamedImage, erro
 	}
 	var found []NamedImage
 	for _, e := range images(l.entries) {
-		n := NamedImage{e.name(), string(l.form) + ":" + l.path + ":" + choice(e)}
+		n := NamedImage{e.name(), string(l.form) + ":" + l.path + ":" + choice(e), e.Digest.String()}
 		if (l.want == "" || e.is(l.want)) && !slices.Contains(found, n) {
 			found = append(found, n)
 		}

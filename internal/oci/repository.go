@@ -41,21 +41,41 @@ func (r *repository) manifest(ctx context.Context, d v1.Descriptor) (io.ReadClos
 
 func (r *repository) blob(ctx context.Context, d v1.Descriptor) (io.ReadCloser, error) {
 	return newDownload(large(ctx), d.Size, func(ctx context.Context, offset int64) (io.ReadCloser, error) {
-		header, status := http.Header{}, http.StatusOK
+		header := http.Header{}
 		if offset > 0 {
 			header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, d.Size-1))
-			status = http.StatusPartialContent
 		}
-		resp, err := r.get(ctx, "blobs", d.Digest.String(), header, status)
+		resp, err := r.get(ctx, "blobs", d.Digest.String(), header, http.StatusOK, http.StatusPartialContent)
 		if err != nil {
 			return nil, err
 		}
-		if n := resp.ContentLength; n >= 0 && n != d.Size-offset {
-			err := damaged("the registry has %d bytes of it, its descriptor says %d", offset+n, d.Size)
+		begins := offset
+		if resp.StatusCode == http.StatusOK { // it knows no ranges
+			begins = 0
+		}
+		if n := resp.ContentLength; n >= 0 && n != d.Size-begins {
+			err := damaged("the registry has %d bytes of it, its descriptor says %d", begins+n, d.Size)
 			return nil, errors.Join(err, resp.Body.Close())
 		}
-		return resp.Body, nil
+		return &skipping{resp.Body, offset - begins}, nil
 	})
+}
+
+// skipping leaves out bytes that came before the connection broke.
+type skipping struct {
+	io.ReadCloser
+	left int64
+}
+
+// Read implements io.Reader. Each piece that is left out is a Read without
+// bytes, so that whoever waits for bytes knows that they come.
+func (s *skipping) Read(p []byte) (int, error) {
+	if s.left <= 0 {
+		return s.ReadCloser.Read(p)
+	}
+	n, err := s.ReadCloser.Read(p[:min(int64(len(p)), s.left)])
+	s.left -= int64(n)
+	return 0, err
 }
 
 // manifestOf reads what a tag or a digest points to; nothing has verified it.
@@ -72,9 +92,9 @@ func (r *repository) manifestOf(ctx context.Context, id string) ([]byte, error) 
 	return raw, nil
 }
 
-// get asks for a manifest or a blob; the answer has the wanted status.
-func (r *repository) get(ctx context.Context, kind, id string, h http.Header, status int) (*http.Response, error) {
-	return r.do(ctx, http.MethodGet, r.url(kind, id), h, nil, status)
+// get asks for a manifest or a blob; the answer has a wanted status.
+func (r *repository) get(ctx context.Context, kind, id string, h http.Header, status ...int) (*http.Response, error) {
+	return r.do(ctx, http.MethodGet, r.url(kind, id), h, nil, status...)
 }
 
 // url of something in the repository.
@@ -251,7 +271,8 @@ func (r *repository) tagged(ctx context.Context, tag string) (*v1.Descriptor, er
 	return &d, err
 }
 
-// digestOfTag is "" if there is no such tag, or if the registry does not say.
+// digestOfTag is "" if there is no such tag. Some registries say it only with
+// the manifest.
 func (r *repository) digestOfTag(ctx context.Context, tag string) (string, error) {
 	resp, err := r.do(ctx, http.MethodHead, r.url("manifests", tag), http.Header{"Accept": {manifestTypes}}, nil, http.StatusOK)
 	if hasStatus(err, http.StatusNotFound) {
@@ -260,7 +281,15 @@ func (r *repository) digestOfTag(ctx context.Context, tag string) (string, error
 	if err != nil {
 		return "", err
 	}
-	return resp.Header.Get("Docker-Content-Digest"), resp.Body.Close()
+	digest := resp.Header.Get("Docker-Content-Digest")
+	if err := resp.Body.Close(); err != nil || digest != "" {
+		return digest, err
+	}
+	raw, err := r.manifestOf(ctx, tag)
+	if err != nil {
+		return "", err
+	}
+	return sum(raw).String(), nil
 }
 
 // errSparse explains an answer of a registry.

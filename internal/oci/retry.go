@@ -1,7 +1,9 @@
 package oci
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -48,6 +50,9 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := t.next.RoundTrip(fresh)
+		if err == nil {
+			resp, err = whole(fresh, resp)
+		}
 		wait, ok := patience(resp, err, attempt)
 		if isTimeout(err) {
 			ok = attempt < attempts && time.Since(begun) < lastRetry
@@ -61,6 +66,42 @@ func (t retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 }
+
+// whole reads an answer that is no blob, so that one that breaks off can be asked
+// for again: a manifest, or a list of tags or referrers. Other errors are left to
+// whoever reads it, who has limits of his own.
+func whole(req *http.Request, resp *http.Response) (*http.Response, error) {
+	forNobody := req.Method != http.MethodGet || req.URL.Path == "/v2/"
+	if forNobody || isLarge(req, resp) || resp.StatusCode >= http.StatusMultipleChoices {
+		return resp, nil
+	}
+	data, err := io.ReadAll(resp.Body)
+	if err != nil && !isTimeout(err) && !errors.As(err, new(damagedError)) && req.Context().Err() == nil {
+		resp.Body.Close()
+		return nil, brokenError{err}
+	}
+	read := io.Reader(bytes.NewReader(data))
+	if err != nil {
+		read = io.MultiReader(read, failing{err})
+	}
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{read, resp.Body}
+	return resp, nil
+}
+
+// brokenError is a connection that broke in the middle of an answer.
+type brokenError struct{ cause error }
+
+func (e brokenError) Error() string   { return errBroken.Error() + ": " + e.cause.Error() }
+func (e brokenError) Unwrap() []error { return []error{errBroken, e.cause} }
+func (e brokenError) Temporary() bool { return true }
+
+// failing is what comes after the bytes that were read.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // patience says how long to wait before the next attempt, and whether there
 // is one.

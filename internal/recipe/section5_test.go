@@ -163,7 +163,7 @@ func TestNear(t *testing.T) {
 		s.Packages = append(s.Packages, &Package{Name: name})
 	}
 	for name, want := range map[string]string{
-		"gvisr": "gvisor", "gvisor-": "gvisor gvisor-debug", "nvme": "nvme-cli", "nsf": "", "nf": "nfs", "something": "", "": "",
+		"gvisr": "gvisor", "gvisor-": "gvisor gvisor-debug", "nvme": "nvme-cli", "nsf": "nfs", "nf": "nfs", "something": "", "": "",
 	} {
 		equal(t, name, strings.Join(s.Near(name), " "), want)
 	}

@@ -23,6 +23,12 @@ type CollectOptions struct {
 	// through an index, nor by referring to one that a tag leads to.
 	Untagged bool
 
+	// Lists, if not nil, says which images, digests of them, a tagged one lists
+	// without an index, as a catalog does. With Untagged these stay, with what
+	// belongs to them, in whichever repository they are. layout is the OCI layout
+	// that the image is in. If it cannot tell, no manifest is removed.
+	Lists func(ctx context.Context, layout string, i Image) ([]string, error)
+
 	// DryRun removes nothing.
 	DryRun bool
 }
@@ -34,6 +40,7 @@ type Collected struct {
 	Uploads      int   `json:"uploads" yaml:"uploads"`
 	Repositories int   `json:"repositories" yaml:"repositories"` // those that were empty
 	Bytes        int64 `json:"bytes" yaml:"bytes"`               // freed on the disk
+	Listed       int   `json:"listed" yaml:"listed"`             // manifests that stay for the sake of Lists alone
 }
 
 // Collect removes garbage from the registry in a directory. Servers may be
@@ -54,7 +61,8 @@ type collection struct {
 	*store
 	CollectOptions
 	Collected
-	gone map[digest.Digest]int // links of a blob that were, or would be removed
+	gone   map[digest.Digest]int // links of a blob that were, or would be removed
+	listed map[digest.Digest]bool
 }
 
 func (c *collection) run(ctx context.Context) error {
@@ -63,6 +71,12 @@ func (c *collection) run(ctx context.Context) error {
 		return err
 	}
 	var problems []error
+	if c.Untagged && c.Lists != nil {
+		if err := c.list(ctx, names); err != nil {
+			problems = append(problems, fmt.Errorf("no manifest was removed, as it is not known which are listed: %w", err))
+			c.Untagged = false
+		}
+	}
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -78,6 +92,30 @@ func (c *collection) run(ctx context.Context) error {
 		c.Bytes += size
 	}
 	return errors.Join(append(problems, c.contents(ctx))...)
+}
+
+// list notes what the tagged images of all repositories list.
+func (c *collection) list(ctx context.Context, names []string) error {
+	c.listed = map[digest.Digest]bool{}
+	for _, name := range names {
+		images, err := c.repo(name).images()
+		if err != nil {
+			return fmt.Errorf("listing %s: %w", name, err)
+		}
+		for _, i := range images {
+			if i.Tag == "" {
+				continue
+			}
+			digests, err := c.Lists(ctx, c.repo(name).dir, i)
+			if err != nil {
+				return err
+			}
+			for _, d := range digests {
+				c.listed[digest.Digest(d)] = true
+			}
+		}
+	}
+	return nil
 }
 
 // repository removes what one repository does not need.
@@ -247,12 +285,11 @@ func (c *collection) untagged(r repo, list manifestList) (manifestList, error) {
 	return rest, r.writeIndex(rest)
 }
 
-// reachable are the manifests that are tagged or young, those in indexes that are
-// reachable, and those that refer to reachable ones.
+// reachable are the manifests that are tagged, young or listed, those in indexes
+// that are reachable, and those that refer to reachable ones.
 func (c *collection) reachable(r repo, list manifestList) (map[digest.Digest]bool, error) {
 	leads := map[digest.Digest][]digest.Digest{} // from a manifest to what stays with it
-	keep := map[digest.Digest]bool{}
-	var todo []digest.Digest
+	var roots, listed []digest.Digest
 	for _, e := range list {
 		m, err := r.manifest(e)
 		if err != nil {
@@ -265,10 +302,22 @@ func (c *collection) reachable(r repo, list manifestList) (map[digest.Digest]boo
 			leads[m.subject()] = append(leads[m.subject()], e.Digest)
 		}
 		if tagOf(e) != "" || c.young(r, e) {
-			todo = append(todo, e.Digest)
+			roots = append(roots, e.Digest)
+		} else if c.listed[e.Digest] {
+			listed = append(listed, e.Digest)
 		}
 	}
-	for len(todo) > 0 {
+	keep := map[digest.Digest]bool{}
+	follow(roots, leads, keep)
+	before := kept(list, keep)
+	follow(listed, leads, keep)
+	c.Listed += kept(list, keep) - before
+	return keep, nil
+}
+
+// follow adds the roots, and all that they lead to.
+func follow(roots []digest.Digest, leads map[digest.Digest][]digest.Digest, keep map[digest.Digest]bool) {
+	for todo := roots; len(todo) > 0; {
 		d := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		if !keep[d] {
@@ -276,7 +325,17 @@ func (c *collection) reachable(r repo, list manifestList) (map[digest.Digest]boo
 			todo = append(todo, leads[d]...)
 		}
 	}
-	return keep, nil
+}
+
+// kept is how many entries of a list stay.
+func kept(list manifestList, keep map[digest.Digest]bool) int {
+	n := 0
+	for _, e := range list {
+		if keep[e.Digest] {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *collection) young(r repo, e v1.Descriptor) bool {

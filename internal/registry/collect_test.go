@@ -1,11 +1,13 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -99,6 +101,42 @@ func TestCollectUntagged(t *testing.T) {
 	for _, d := range []v1.Descriptor{lost, lostSignature, orphan} {
 		c.want(404, "GET", "manifests/"+string(d.Digest), nil)
 	}
+}
+
+// TestCollectListed keeps what a tagged image lists, and what belongs to that.
+func TestCollectListed(t *testing.T) {
+	dir := t.TempDir()
+	base := serve(t, dir, Options{}).URL
+	c, other := &client{T: t, base: base, repo: "a"}, &client{T: t, base: base, repo: "b"}
+	_, listed := c.pushManifest("", c.image("listed", nil), v1.MediaTypeImageManifest)
+	_, signature := c.pushManifest("", c.image("signature", func(m *v1.Manifest) { m.Subject = &listed }), v1.MediaTypeImageManifest)
+	_, lost := c.pushManifest("", c.image("lost", nil), v1.MediaTypeImageManifest)
+	other.pushManifest("v1", other.image("catalog", nil), v1.MediaTypeImageManifest)
+	other.pushManifest("", other.image("untagged, and not asked", nil), v1.MediaTypeImageManifest)
+
+	broken := errors.New("it is broken")
+	opts := CollectOptions{Before: soon(), Untagged: true, Lists: func(context.Context, string, Image) ([]string, error) { return nil, broken }}
+	if got, err := Collect(t.Context(), dir, opts); !errors.Is(err, broken) || got.Manifests != 0 {
+		t.Errorf("got %+v, %v, want no manifest to be removed", got, err)
+	}
+	var asked []string
+	opts.Lists = func(_ context.Context, layout string, i Image) ([]string, error) {
+		if _, err := os.Stat(filepath.Join(layout, "oci-layout")); err != nil {
+			t.Error(err)
+		}
+		asked = append(asked, i.Repository+":"+i.Tag)
+		return []string{string(listed.Digest), string(digest.FromString("nowhere")), "nonsense"}, nil
+	}
+	if got := collect(t, dir, opts); got.Manifests != 2 || got.Listed != 2 {
+		t.Errorf("got %+v, want 2 manifests removed and 2 kept", got)
+	}
+	if want := []string{"b:v1"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	for _, d := range []v1.Descriptor{listed, signature} {
+		c.want(200, "GET", "manifests/"+string(d.Digest), nil)
+	}
+	c.want(404, "GET", "manifests/"+string(lost.Digest), nil)
 }
 
 // TestCollectDamaged leaves a repository alone that it does not understand.

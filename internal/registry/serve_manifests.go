@@ -110,7 +110,9 @@ func (s *Server) putManifest(w http.ResponseWriter, r *http.Request, p place) er
 // the other did.
 type condition struct{ match, noneMatch string }
 
-func conditionOf(h http.Header) condition { return condition{h.Get("If-Match"), h.Get("If-None-Match")} }
+func conditionOf(h http.Header) condition {
+	return condition{h.Get("If-Match"), h.Get("If-None-Match")}
+}
 
 // check refuses to replace what the tag is, if that is not what is wanted.
 func (c condition) check(list manifestList, tag string) error {
