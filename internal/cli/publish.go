@@ -326,27 +326,23 @@ func (r *releasing) split(names []string) (must, may []string) {
 // it is not known which of them cannot be.
 func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 	must, may := r.split(names)
+	parts := slices.Collect(slices.Chunk(may, 1))
 	if len(must) > 0 {
-		err := r.buildTargets(ctx, must)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil && !ownFault(err):
-			return nothingPublished(err)
-		case err != nil:
-			return r.unbuilt(must, err)
-		}
+		parts = slices.Insert(parts, 0, must)
 	}
-	for _, name := range may {
-		err := r.buildTargets(ctx, []string{name})
+	for i, part := range parts {
+		err := r.buildTargets(ctx, part)
 		switch {
+		case err == nil:
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case err != nil && !ownFault(err):
+		case !ownFault(err):
 			return nothingPublished(err)
-		case err != nil:
+		case i == 0 && len(must) > 0:
+			return r.unbuilt(must, err)
+		default:
 			report(r.streams.Err, nil, err)
-			r.leaveOut(name, publish.NotBuilt)
+			r.leaveOut(part[0], publish.NotBuilt)
 		}
 	}
 	return nil
