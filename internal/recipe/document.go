@@ -145,7 +145,7 @@ func (d *document) pairs(n *yaml.Node, what string) []pair {
 			merged = append(merged, value)
 			continue
 		}
-		name, ok := d.scalar(key, "a key "+within(what))
+		name, ok := d.name(key, what)
 		if !ok {
 			continue
 		}
@@ -160,6 +160,15 @@ func (d *document) pairs(n *yaml.Node, what string) []pair {
 		all = d.merge(all, m, what, 0)
 	}
 	return all
+}
+
+// name reads the key of an entry. One that is null does not count, as with bldr.
+func (d *document) name(key *yaml.Node, what string) (string, bool) {
+	if isNull(key) {
+		d.warn(key.Line, "a key %s is empty: the entry is left out", within(what))
+		return "", false
+	}
+	return d.scalar(key, "a key "+within(what))
 }
 
 // merge adds the entries of a map, or of each map in a list, that are not yet
@@ -179,7 +188,7 @@ func (d *document) merge(all []pair, n *yaml.Node, what string, depth int) []pai
 			key, value := target(n.Content[i]), n.Content[i+1]
 			if key.Tag == "!!merge" {
 				all = d.merge(all, value, what, depth+1)
-			} else if name, ok := d.scalar(key, "a key "+within(what)); ok && !hasPair(all, name) {
+			} else if name, ok := d.name(key, what); ok && !hasPair(all, name) {
 				all = append(all, pair{name, n.Content[i], value})
 			}
 		}

@@ -133,7 +133,7 @@ func likePlain(t *testing.T, p *Package) *plainPackage {
 func FuzzPackageAsDecodedByYAML(f *testing.F) {
 	f.Add([]byte(strings.SplitN(everything, "\n", 2)[1]))
 	f.Add([]byte("name: 010\nshell: 2020-01-01\ninstall: [1.10, ~, !!binary aGk=, yes, 0x1]\n"))
-	f.Add([]byte("dependencies: [&a {image: x, runtime: yes}, {<<: *a, to: 1}, *a, ~]\nfinalize: []\nsteps: [{env: {<<: {a: 1}, b: 2}}, {}]"))
+	f.Add([]byte("dependencies: [&a {image: x, runtime: yes}, {<<: *a, to: 1}, *a, ~]\nfinalize: []\nsteps: [{env: {<<: {a: 1}, b: 2, ?: 3}}, {}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var want plainPackage
 		if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&want); err != nil {
@@ -144,10 +144,34 @@ func FuzzPackageAsDecodedByYAML(f *testing.F) {
 		if p == nil {
 			t.Fatalf("problems %q, and yaml has none", messages(d.report.problems))
 		}
-		if diff := cmp.Diff(&want, likePlain(t, p), cmpopts.EquateEmpty()); diff != "" && !strings.Contains(string(text), "!") {
+		if diff := cmp.Diff(&want, likePlain(t, p), cmpopts.EquateEmpty()); diff != "" && !strings.Contains(string(text), "!") && !mergesNumbers(text) {
 			t.Errorf("problems %q\n(-yaml +here):\n%s", messages(d.report.problems), diff)
 		}
 	})
+}
+
+// mergesNumbers: in a map with "<<" and keys such as 1 and true the library lets
+// "<<" replace what the map itself says, which is wrong.
+func mergesNumbers(text []byte) bool {
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) != nil {
+		return false
+	}
+	var found func(n *yaml.Node) bool
+	found = func(n *yaml.Node) bool {
+		merges, numbers := false, false
+		for i, c := range n.Content {
+			if n.Kind == yaml.MappingNode && i%2 == 0 {
+				merges = merges || c.Tag == "!!merge"
+				numbers = numbers || target(c).Tag != "!!str" && c.Tag != "!!merge"
+			}
+			if found(c) {
+				return true
+			}
+		}
+		return merges && numbers
+	}
+	return found(&doc)
 }
 
 func FuzzDiff(f *testing.F) {

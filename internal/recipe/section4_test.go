@@ -233,6 +233,13 @@ func TestSection4FirstDocumentOnly(t *testing.T) {
 	checkWarnings(t, minimal+"...\n")
 }
 
+func TestSection4EmptyKeys(t *testing.T) {
+	t.Parallel()
+	s := checkWarnings(t, minimal+"finalize: [{from: /, to: /}]\nsteps:\n  - env: {A: b, ~: c, <<: {?: d, E: f}}\n",
+		"p/pkg.yaml:5: a key in steps[0].env is empty: the entry is left out")
+	equal(t, "env", s.Package("p").Steps[0].Env, map[string]string{"A": "b", "E": "f"})
+}
+
 func TestSection4EmptyItems(t *testing.T) {
 	t.Parallel()
 	s := checkWarnings(t, minimal+"install: [a, ~]\ndependencies:\n  -\n  - image: i\n",
