@@ -92,8 +92,8 @@ func TestBootRefused(t *testing.T) {
 	}{
 		{"no kernel", []string{initramfs}, exitInvalid, "hint: --base IMAGE"},
 		{"two kernels", []string{initramfs, "--kernel", kernel, "--base", "x"}, exitInvalid, "two kernels"},
-		{"kernel is missing", []string{initramfs, "--kernel", missing}, exitIO, "no such file"},
-		{"initramfs is missing", []string{missing, "--kernel", kernel}, exitIO, "no such file"},
+		{"kernel is missing", []string{initramfs, "--kernel", missing}, exitInvalid, "no such file"},
+		{"initramfs is missing", []string{missing, "--kernel", kernel}, exitInvalid, "no such file"},
 		{"initramfs is a directory", []string{t.TempDir(), "--kernel", kernel}, exitInvalid, "is not a file"},
 		{"forward", []string{initramfs, "--kernel", kernel, "-p", "80"}, exitInvalid, "HOST:GUEST"},
 		{"accelerator", []string{initramfs, "--kernel", kernel, "--accel", "xen"}, exitInvalid, `"xen" is none of`},

@@ -3,9 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -86,9 +84,6 @@ func (m *mirroring) leftBehind(l *mirroredLayout) {
 
 func (c *catalogs) openLayout(ctx context.Context, src string) (*mirroredLayout, error) {
 	found, err := oci.Names(ctx, src, c.images())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, withCode(exitIO, err)
-	}
 	if err != nil {
 		return nil, inputError(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/graftlinux/graft/internal/build/sandbox"
+	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -69,14 +70,27 @@ func Run(ctx context.Context, args []string, s Streams) int {
 		return exitOK
 	}
 	if !running { // what cobra itself refuses: arguments, flags that exclude each other
-		err = usageError(err)
+		err = usageError(plainly(err))
 	}
 	if interrupted(ctx, err) {
 		fmt.Fprintln(s.Err, "graft: interrupted; nothing was left half-written")
+		hint(s.Err, err)
 		return exitInterrupted
 	}
 	report(s.Err, cmd, redacted{err, args})
 	return exitCode(err)
+}
+
+// exclusive is how cobra speaks of flags that exclude each other.
+var exclusive = lazyregexp.New(`^if any flags in the group \[.*\] are set none of the others can be; \[(.+)\] were all set$`)
+
+// plainly is an error of cobra's in our words.
+func plainly(err error) error {
+	m := exclusive.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	return fmt.Errorf("--%s exclude each other: give one of them", strings.Join(strings.Fields(m[1]), " and --"))
 }
 
 // interrupted says whether a person ended the command. That one part of it was
@@ -193,6 +207,8 @@ func exitCode(err error) int {
 		return c.code
 	case errors.As(err, &registry):
 		return exitDependency
+	case errors.Is(err, fs.ErrNotExist): // the name is wrong, the disk is not
+		return exitInvalid
 	case errors.As(err, &pathError), isFileError(err):
 		return exitIO
 	}
@@ -209,15 +225,21 @@ func report(w io.Writer, cmd *cobra.Command, err error) {
 	if errors.As(err, &registry) && registry.Hint != "" {
 		fmt.Fprintf(w, "  hint: %s\n", registry.Hint)
 	}
+	hint(w, err)
+	var c *coded
+	if errors.As(err, &c) && c.code == exitInvalid && !c.input && len(c.hints) == 0 && cmd != nil {
+		fmt.Fprintf(w, "  hint: %s --help shows how it is used\n", cmd.CommandPath())
+	}
+}
+
+// hint prints the hints of an error.
+func hint(w io.Writer, err error) {
 	var c *coded
 	if !errors.As(err, &c) {
 		return
 	}
 	for _, h := range c.hints {
 		fmt.Fprintf(w, "  hint: %s\n", h)
-	}
-	if c.code == exitInvalid && !c.input && len(c.hints) == 0 && cmd != nil {
-		fmt.Fprintf(w, "  hint: %s --help shows how it is used\n", cmd.CommandPath())
 	}
 }
 

@@ -78,6 +78,8 @@ func TestArguments(t *testing.T) {
 		{[]string{"sign", "--key", "x", "-a", "foo=bar", "-a", "foo=baz", "host/x"}, "--annotations foo is given twice"},
 		{[]string{"inspect", "http://user:topsecret@127.0.0.1:1/x"}, "no room for a user"},
 		{[]string{"catalog", "list", "--catalog=user:topsecret@127.0.0.1:1/x/extensions:v1"}, "graft: "},
+		{[]string{"verify", "--key", "k", "--policy", "p", "host/x"}, "--key and --policy exclude each other: give one of them"},
+		{[]string{"verify", "--key", "/no/key", "host/x"}, "/no/key: no such file"},
 		{[]string{"catalog", "mirror", "https://127.0.0.1:1/x/extensions:v1", "y"}, "no URL"},
 	} {
 		code, conversation := ran(t.Context(), tt.args...)

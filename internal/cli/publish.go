@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -165,11 +166,18 @@ func (p *publishing) release(ctx context.Context, w *work) (err error) {
 	if err != nil {
 		return err
 	}
-	err = release.Publish(ctx, extensions)
-	if err != nil {
-		return keepError(signError(err))
+	if err := release.Publish(ctx, extensions); err != nil {
+		return r.unfinished(ctx, len(extensions), keepError(signError(err)))
 	}
 	return r.answer()
+}
+
+// unfinished says of a release that a person ended how far it came.
+func (r *releasing) unfinished(ctx context.Context, all int, err error) error {
+	if r.dryRun || !interrupted(ctx, err) {
+		return err
+	}
+	return withCode(exitInterrupted, err, fmt.Sprintf("%d of %d extensions were published; the same command sends the others, and then the catalog", len(r.published), all))
 }
 
 // vouched is what the policy says of catalogs, nil without one.
@@ -352,6 +360,9 @@ func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 // that is gone or another. The network, the disk and what this machine lacks are no
 // reason to leave it out.
 func ownFault(err error) bool {
+	if !errors.As(err, new(*coded)) && errors.Is(err, fs.ErrNotExist) { // a file of ours is gone
+		return false
+	}
 	switch exitCode(err) {
 	case exitDependency:
 		var status *fetch.StatusError

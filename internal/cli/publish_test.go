@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,6 +15,7 @@ import (
 	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/oci"
+	"github.com/graftlinux/graft/internal/publish"
 	"github.com/graftlinux/graft/internal/recipe"
 )
 
@@ -25,6 +29,31 @@ func TestFindingsOf(t *testing.T) {
 	one.Source = "x for linux/amd64"
 	if diff := cmp.Diff([]check.Finding{both, one}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestUnfinished: a release that a person ended says how far it came.
+func TestUnfinished(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	end()
+	stopped, refused := fmt.Errorf("publishing a: %w", context.Canceled), errors.New("publishing a: refused")
+	for _, c := range []struct {
+		ctx    context.Context
+		err    error
+		dryRun bool
+		want   string
+	}{
+		{ended, stopped, false, "  hint: 2 of 5 extensions were published; the same command sends the others, and then the catalog\n"},
+		{ended, stopped, true, ""},
+		{ended, refused, false, ""},
+		{t.Context(), stopped, false, ""},
+	} {
+		r := releasing{publishing: &publishing{dryRun: c.dryRun}, published: make([]publish.Published, 2)}
+		var said strings.Builder
+		hint(&said, r.unfinished(c.ctx, 5, c.err))
+		if said.String() != c.want {
+			t.Errorf("%v: got %q, want %q", c.err, said.String(), c.want)
+		}
 	}
 }
 
