@@ -55,10 +55,10 @@ test: deps-test base
 	$(GO) test -timeout 40m ./...
 
 # The race detector needs cgo, and something to find: packages that start or
-# guard against goroutines. What test/ starts is no code of this process; -short
-# leaves out long comparisons with judges, which make test has done.
+# guard against goroutines. What runs in other processes is not seen, so test/,
+# judges and scripts are left out; make test has done them.
 race: deps-test base
-	CGO_ENABLED=1 $(GO) test -race -short -timeout 40m \
+	CGO_ENABLED=1 $(GO) test -race -short -skip 'Judges|QEMU|Killed|Interrupted|Section7' -timeout 40m \
 		$$(grep -rlE --include='*.go' 'errgroup|"sync|go func|\.Parallel\(' internal | xargs -n 1 dirname | sort -u | sed 's,^,./,')
 
 FUZZTIME ?= 20s

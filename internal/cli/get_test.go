@@ -304,7 +304,7 @@ func TestGetErrors(t *testing.T) {
 		{"no node", []string{"extensions", "--insecure"}, exitInvalid, "no node is named\n  hint: -n HOST"},
 		{"bad node", []string{"extensions", "--insecure", "-n", "a:b:c"}, exitInvalid, `parsing endpoint "a:b:c"`},
 		{"bad format", []string{"extensions", "--insecure", "-n", n.addr, "-o", "xml"}, exitInvalid, "none of table, yaml, json"},
-		{"insecure by way of another", []string{"extensions", "--insecure", "-n", n.addr, "-e", n.addr}, -1, "none of the others can be"},
+		{"insecure by way of another", []string{"extensions", "--insecure", "-n", n.addr, "-e", n.addr}, -1, "exclude each other"},
 		{"no talosconfig", []string{"extensions", "-n", n.addr}, exitInvalid, "hint: a node in maintenance mode needs none, but --insecure"},
 		{"unknown type", []string{"extensins", "--insecure", "-n", n.addr}, exitInvalid,
 			"resource type \"extensins\" is not known to the node\n  hint: did you mean extensions?\n  hint: graft get rd --insecure -n " + n.addr + " lists the types\n"},

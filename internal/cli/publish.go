@@ -360,7 +360,7 @@ func (r *releasing) buildAlone(ctx context.Context, names []string) error {
 // that is gone or another. The network, the disk and what this machine lacks are no
 // reason to leave it out.
 func ownFault(err error) bool {
-	if !errors.As(err, new(*coded)) && errors.Is(err, fs.ErrNotExist) { // a file of ours is gone
+	if errors.As(err, new(*fs.PathError)) && !errors.As(err, new(*coded)) { // a file of ours, not of a tree
 		return false
 	}
 	switch exitCode(err) {

@@ -294,6 +294,9 @@ func tarOf(t testing.TB, files ...tree.Entry) *sparse.Image {
 
 // TestFormats: what is around a disk makes no difference to what is in it.
 func TestFormats(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	raw := old.rawDisk(t)
 	want := listing(of(t, raw, Options{}))
 	q := must[*sparse.Image](t)(qcow2.Encode(raw, qcow2.Options{}))

@@ -60,6 +60,9 @@ func small() *sparse.Image {
 }
 
 func TestTruncated(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	for _, f := range []Format{Gzip, XZ, Zstd, TarGz} {
 		b := packed(t, small(), f, Options{})
 		for n := 8; n < len(b); n += 1 + n/50 {
@@ -73,6 +76,9 @@ func TestTruncated(t *testing.T) {
 
 // TestDamaged: a bit that is not what it was is found, or does not matter.
 func TestDamaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	want, err := io.ReadAll(small().Reader())
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,11 @@ func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
 	for i := range 12 {
 		tree = append(tree, file(fmt.Sprintf("many%02d", i), join(text(i*99<<10, uint64(i)), noise(i<<10, uint64(i)))))
 	}
-	for _, level := range []Level{Default, Best} {
+	levels := []Level{Default, Best}
+	if testing.Short() {
+		levels = levels[:1]
+	}
+	for _, level := range levels {
 		var first []byte
 		for _, workers := range []int{1, 2, 4, 7} {
 			img := image(t, Options{BlockSize: 64 << 10, Workers: workers, Level: level}, tree)

@@ -19,6 +19,9 @@ func frameOfParts(level Level, src []byte, size, window int) []byte {
 }
 
 func TestParts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	noise := random(600_000)
 	inputs := append(sources(t),
 		source{"dense and repeated", slicesOf(noise, text(1000), noise[1000:])},

@@ -175,6 +175,9 @@ func eachLevel(t *testing.T, f func(t *testing.T, level Level)) {
 func maxGrowth(n int) int { return 16 + 3*(n/maxBlock+1) }
 
 func TestAppend(t *testing.T) {
+	if testing.Short() {
+		t.Skip("one goroutine, for long: the full run does it")
+	}
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
 		for _, s := range sources(t) {
@@ -265,10 +268,10 @@ func oneWrite(w io.Writer, b []byte) error {
 
 func TestWriter(t *testing.T) {
 	noise := random(1 << 20)
-	all := append(sources(t),
-
-		source{"exactly two parts", slicesOf(noise, noise)},
-		source{"several parts", mixed(2_500_000)})
+	all := []source{{"exactly two parts", slicesOf(noise, noise)}, {"several parts", mixed(2_500_000)}}
+	if !testing.Short() { // of less than a part, and so of one goroutine
+		all = append(all, sources(t)...)
+	}
 	eachLevel(t, func(t *testing.T, level Level) {
 		for _, s := range all {
 			t.Run(s.name, func(t *testing.T) {
