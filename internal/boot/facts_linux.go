@@ -9,8 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/graftlinux/graft/internal/extension"
 	"golang.org/x/sys/unix"
+
+	"github.com/graftlinux/graft/internal/extension"
 )
 
 // moduleFiles lists the base's modules; there may be none.

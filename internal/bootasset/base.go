@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"runtime"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/tree"
-	"golang.org/x/sync/errgroup"
 )
 
 // Base is what extensions are added to: a kernel, an initramfs with a root

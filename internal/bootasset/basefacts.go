@@ -13,13 +13,14 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
 	"github.com/graftlinux/graft/internal/format/kmod"
 	"github.com/graftlinux/graft/internal/format/squashfs"
 	"github.com/graftlinux/graft/internal/survey"
-	"golang.org/x/sync/errgroup"
 )
 
 // BaseFacts is what a base's initramfs holds.

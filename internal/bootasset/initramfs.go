@@ -7,12 +7,13 @@ import (
 	"io/fs"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/encode"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/cpio"
 	"github.com/graftlinux/graft/internal/format/sparse"
-	"golang.org/x/sync/errgroup"
 )
 
 // makeParallel is how many extensions are made at the same time. Each uses all

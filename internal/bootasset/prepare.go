@@ -8,13 +8,14 @@ import (
 	"runtime"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/survey"
 	"github.com/graftlinux/graft/internal/tree"
-	"golang.org/x/sync/errgroup"
 )
 
 // prepared is an extension with all that is known of it.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/build"
 	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/cache"
@@ -15,7 +17,6 @@ import (
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/publish"
 	"github.com/graftlinux/graft/internal/recipe"
-	"github.com/spf13/cobra"
 )
 
 func newBuild(s Streams) *cobra.Command {

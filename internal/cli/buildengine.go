@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/build/buildkit"
 	"github.com/graftlinux/graft/internal/build/embedded"
 	"github.com/graftlinux/graft/internal/build/plan"
 	"github.com/graftlinux/graft/internal/build/sandbox"
 	"github.com/graftlinux/graft/internal/build/store"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
 )
 
 // engineFlags choose what runs the scripts.

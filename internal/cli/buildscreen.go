@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/graftlinux/graft/internal/build/plan"
 	"golang.org/x/term"
+
+	"github.com/graftlinux/graft/internal/build/plan"
 )
 
 // screen shows a build: on a terminal a line per step that runs, with its time

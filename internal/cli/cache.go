@@ -7,9 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/build/store"
 	"github.com/graftlinux/graft/internal/cache"
-	"github.com/spf13/cobra"
 )
 
 func newCache(s Streams) *cobra.Command {

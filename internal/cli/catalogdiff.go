@@ -6,9 +6,10 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/extension"
-	"github.com/spf13/cobra"
 )
 
 func newCatalogDiff(s Streams) *cobra.Command {

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/spf13/cobra"
+
+	"github.com/graftlinux/graft/internal/catalog"
 )
 
 func newCatalogList(s Streams) *cobra.Command {

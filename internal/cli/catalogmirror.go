@@ -6,9 +6,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
 )
 
 func newCatalogMirror(s Streams) *cobra.Command {

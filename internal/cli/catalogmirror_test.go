@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/tree"
 )

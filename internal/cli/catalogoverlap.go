@@ -9,11 +9,12 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/survey"
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
 
 func newCatalogDuplicates(s Streams) *cobra.Command {

@@ -10,9 +10,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/atomicfile"
 	"github.com/graftlinux/graft/internal/catalog"
-	"github.com/spf13/cobra"
 )
 
 func newCatalogReadme(s Streams) *cobra.Command {

@@ -10,12 +10,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/catalog"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/survey"
-	"github.com/spf13/cobra"
 )
 
 func newCatalogShow(s Streams) *cobra.Command {

@@ -14,11 +14,12 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
 	"github.com/graftlinux/graft/internal/build/sandbox"
 	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // Exit codes, the same as those of Talos' imager and installer. The last is what

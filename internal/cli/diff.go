@@ -8,9 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/inspect"
 	"github.com/graftlinux/graft/internal/lazyregexp"
-	"github.com/spf13/cobra"
 )
 
 func newDiff(s Streams) *cobra.Command {

@@ -7,9 +7,10 @@ import (
 	"os"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/graph"
 	"github.com/graftlinux/graft/internal/recipe"
-	"github.com/spf13/cobra"
 )
 
 func newEval(s Streams) *cobra.Command {

@@ -12,12 +12,13 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/atomicfile"
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/format/compress"
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/oci"
-	"golang.org/x/sync/errgroup"
 )
 
 // finish writes what was laid out.

@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/inspect"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
 )
 
 func newInspect(s Streams) *cobra.Command {

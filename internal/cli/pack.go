@@ -13,10 +13,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/tree"
-	"github.com/spf13/cobra"
 )
 
 func newPack(s Streams) *cobra.Command {

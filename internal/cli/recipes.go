@@ -11,9 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/lazyregexp"
 	"github.com/graftlinux/graft/internal/recipe"
-	"github.com/spf13/cobra"
 )
 
 // recipes are the flags of all commands that read a tree of recipes.

@@ -8,9 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/atomicfile"
 	"github.com/graftlinux/graft/internal/sbom"
-	"github.com/spf13/cobra"
 )
 
 const (

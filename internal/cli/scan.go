@@ -11,10 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/inspect"
 	"github.com/graftlinux/graft/internal/sbom"
 	"github.com/graftlinux/graft/internal/vuln"
-	"github.com/spf13/cobra"
 )
 
 func newScan(s Streams) *cobra.Command {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/oci"
-	"github.com/spf13/cobra"
 )
 
 // sourceHelp explains SRC in the long help of commands.

@@ -11,10 +11,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/atomicfile"
 	"github.com/graftlinux/graft/internal/fetch"
 	"github.com/graftlinux/graft/internal/recipe"
-	"github.com/spf13/cobra"
 )
 
 func newUpdate(s Streams) *cobra.Command {

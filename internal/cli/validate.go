@@ -8,13 +8,14 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/spf13/cobra"
+
 	"github.com/graftlinux/graft/internal/bootasset"
 	"github.com/graftlinux/graft/internal/cache"
 	"github.com/graftlinux/graft/internal/check"
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/oci"
 	"github.com/graftlinux/graft/internal/survey"
-	"github.com/spf13/cobra"
 )
 
 func newValidate(s Streams) *cobra.Command {

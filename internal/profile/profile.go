@@ -18,8 +18,9 @@ package profile
 import (
 	"bytes"
 
-	"github.com/graftlinux/graft/internal/format/meta"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/graftlinux/graft/internal/format/meta"
 )
 
 // Profile is a document of Talos' imager (pkg/imager/profile). The zero value

@@ -8,8 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/graftlinux/graft/internal/format/meta"
 	"github.com/siderolabs/talos/pkg/machinery/version"
+
+	"github.com/graftlinux/graft/internal/format/meta"
 )
 
 // full has every key there is, in the order of Talos' imager.

@@ -17,10 +17,11 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/graftlinux/graft/internal/extension"
 	"github.com/graftlinux/graft/internal/format/kmod"
 	"github.com/graftlinux/graft/internal/tree"
-	"golang.org/x/sync/errgroup"
 )
 
 // Version changes when Facts of the same tree change: a cache keeps it in its keys.

@@ -9,8 +9,9 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/graftlinux/graft/internal/ctxio"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/graftlinux/graft/internal/ctxio"
 )
 
 // Sum is the SHA-256 of a regular file's content. It is known after Hash.

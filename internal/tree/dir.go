@@ -13,8 +13,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/graftlinux/graft/internal/filestate"
 	"golang.org/x/sys/unix"
+
+	"github.com/graftlinux/graft/internal/filestate"
 )
 
 // FromDir reads the tree of a directory. Its files are opened when they are

@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/graftlinux/graft/internal/format/sparse"
 )
 
 // unpack reads all of what is packed.

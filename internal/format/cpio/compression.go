@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 
-	encoder "github.com/graftlinux/graft/internal/format/zstd"
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/ulikunitz/xz/lzma"
+
+	encoder "github.com/graftlinux/graft/internal/format/zstd"
 )
 
 // Compression says how a segment of an initramfs is stored.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/testkit"
 )

@@ -13,10 +13,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/graftlinux/graft/internal/format/sparse"
-	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // sampleDisk has data at both ends, within and across clusters, and a large hole.

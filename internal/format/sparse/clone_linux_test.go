@@ -6,9 +6,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/testkit"
-	"golang.org/x/sys/unix"
 )
 
 // TestShare has XFS share the blocks of a file: the image is written without a

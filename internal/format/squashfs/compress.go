@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"math/bits"
 
-	"github.com/graftlinux/graft/internal/format/zstd"
 	"github.com/ulikunitz/xz"
+
+	"github.com/graftlinux/graft/internal/format/zstd"
 )
 
 // Compression is the algorithm of an image, by its number in the superblock.

@@ -12,8 +12,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/graftlinux/graft/internal/testkit"
 	"golang.org/x/sys/unix"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // The kernel mounts what the Writer made, and finds every file as it was added.

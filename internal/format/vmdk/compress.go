@@ -8,8 +8,9 @@ import (
 	"iter"
 	"sync"
 
-	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/klauspost/compress/zlib"
+
+	"github.com/graftlinux/graft/internal/format/sparse"
 )
 
 // packed is a grain on its way to the image.

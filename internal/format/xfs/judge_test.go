@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/testkit"
 )

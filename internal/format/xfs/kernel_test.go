@@ -16,9 +16,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
 	"github.com/graftlinux/graft/internal/format/sparse"
 	"github.com/graftlinux/graft/internal/testkit"
-	"golang.org/x/sys/unix"
 )
 
 // The kernel finds all that was written, changes a lot of it, and what it

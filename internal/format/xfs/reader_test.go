@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/graftlinux/graft/internal/format/readfs"
 	"github.com/graftlinux/graft/internal/format/sparse"
 )
