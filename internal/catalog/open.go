@@ -153,8 +153,7 @@ func Version(talos string) (string, error) {
 
 // talosOf is the version that a catalog's tag says, "" if it says none.
 func talosOf(ref string) string {
-	named, _, _ := strings.Cut(ref, "@")
-	_, tag := oci.CutTag(named)
+	_, tag := oci.CutRef(ref)
 	if !strings.HasPrefix(tag, "v") {
 		return ""
 	}
@@ -285,7 +284,6 @@ func Untagged(ref string) string {
 	if oci.IsLocal(ref) {
 		return ref
 	}
-	named, _, _ := strings.Cut(ref, "@")
-	repository, _ := oci.CutTag(named)
+	repository, _ := oci.CutRef(ref)
 	return repository
 }

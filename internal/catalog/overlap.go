@@ -83,8 +83,7 @@ func (e Exception) allows(o Overlap) bool {
 }
 
 func (e Exception) concerns(image string) bool {
-	named, _, _ := strings.Cut(image, "@")
-	repository, _ := oci.CutTag(named)
+	repository, _ := oci.CutRef(image)
 	img := Image{Repository: repository}
 	return slices.ContainsFunc(e.Images, func(pattern string) bool {
 		for _, name := range []string{img.Name(), img.Path(), repository, image} {

@@ -160,8 +160,7 @@ func meant(name string, err error) error {
 	if !errors.As(err, &registry) || registry.Registry != dockerHost || strings.HasPrefix(named, "docker.io/") || strings.HasPrefix(named, dockerHost+"/") {
 		return err
 	}
-	bare, _, _ := strings.Cut(named, "@")
-	bare, _ = oci.CutTag(bare)
+	bare, _ := oci.CutRef(named)
 	return withCode(exitDependency, err, "a name without a registry is one of docker.io: for an extension, graft catalog find "+path.Base(bare)+" says what it is called; a directory or file is ./"+named)
 }
 
@@ -253,8 +252,7 @@ func imageNames(img *oci.Image) (names []string) {
 	if digest == "" {
 		return names
 	}
-	repository, _, _ := strings.Cut(ref, "@")
-	repository, _ = oci.CutTag(repository)
+	repository, _ := oci.CutRef(ref)
 	if repository != "" {
 		last := strings.ToLower(repository[strings.LastIndexByte(repository, '/')+1:])
 		names = append(names, "pkg:oci/"+last+"@"+digest+"?repository_url="+repository+"&arch="+img.Platform().Arch)

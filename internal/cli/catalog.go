@@ -42,10 +42,7 @@ func knownVerb(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	cmd.SuggestionsMinimumDistance = 2
-	hints := []string{cmd.CommandPath() + " --help lists all"}
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		hints = slices.Insert(hints, 0, "did you mean "+strings.Join(near, " or ")+"?")
-	}
+	hints := guess(cmd.SuggestionsFor(args[0]), cmd.CommandPath()+" --help lists all")
 	return withCode(exitInvalid, fmt.Errorf("%s has no command %q", cmd.CommandPath(), args[0]), hints...)
 }
 
@@ -252,11 +249,7 @@ func catalogError(err error) error {
 
 // nearHints are for those who looked for a name that there is not.
 func nearHints(near []string) []string {
-	hints := []string{"graft catalog list shows all"}
-	if len(near) > 0 {
-		hints = slices.Insert(hints, 0, "did you mean "+strings.Join(near, " or ")+"?")
-	}
-	return hints
+	return guess(near, "graft catalog list shows all")
 }
 
 // pinned gives sources in which names of extensions, such as "gvisor" or

@@ -90,8 +90,7 @@ func (c *catalogs) choose(ctx context.Context, s Streams, word string) (chosen, 
 // isReference says whether a word that is no name is the name of an image with a
 // tag, a digest, or docker:// before it.
 func isReference(word string) bool {
-	named, _, _ := strings.Cut(strings.TrimPrefix(word, "docker://"), "@")
-	repository, _ := oci.CutTag(named)
+	repository, _ := oci.CutRef(strings.TrimPrefix(word, "docker://"))
 	return catalog.IsName(repository)
 }
 
@@ -181,8 +180,7 @@ func (p *extensionPage) locate(source, digest string) {
 	if oci.IsLocal(source) || digest == "" {
 		return
 	}
-	named, _, _ := strings.Cut(strings.TrimPrefix(source, "docker://"), "@")
-	p.Repository, p.Tag = oci.CutTag(named)
+	p.Repository, p.Tag = oci.CutRef(strings.TrimPrefix(source, "docker://"))
 	p.Ref = catalog.Image{Repository: p.Repository, Tag: p.Tag, Digest: digest}.String()
 }
 

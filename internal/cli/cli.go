@@ -161,6 +161,14 @@ func withCode(code int, err error, hints ...string) error {
 	return &coded{err: err, code: code, hints: hints}
 }
 
+// guess puts what may have been meant, if anything, before another hint.
+func guess(near []string, hint string) []string {
+	if len(near) == 0 {
+		return []string{hint}
+	}
+	return []string{"did you mean " + strings.Join(near, " or ") + "?", hint}
+}
+
 // usageError is an error in how the command was called.
 func usageError(err error) error {
 	var c *coded

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -177,11 +176,7 @@ func adviceFor(t *target, q question, err error) (code int, hints []string) {
 }
 
 func adviceForUnknown(t *target, e *resource.UnknownTypeError) []string {
-	hints := []string{fmt.Sprintf("graft get rd%s lists the types", t.flags())}
-	if len(e.Nearest) > 0 {
-		hints = append([]string{"did you mean " + strings.Join(e.Nearest, " or ") + "?"}, hints...)
-	}
-	return hints
+	return guess(e.Nearest, fmt.Sprintf("graft get rd%s lists the types", t.flags()))
 }
 
 // flags repeats the flags that lead to the node.

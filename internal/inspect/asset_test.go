@@ -23,6 +23,7 @@ import (
 	"github.com/graftlinux/graft/internal/format/vhd"
 	"github.com/graftlinux/graft/internal/format/vmdk"
 	"github.com/graftlinux/graft/internal/secureboot"
+	"github.com/graftlinux/graft/internal/testkit"
 	"github.com/graftlinux/graft/internal/tree"
 )
 
@@ -294,9 +295,7 @@ func tarOf(t testing.TB, files ...tree.Entry) *sparse.Image {
 
 // TestFormats: what is around a disk makes no difference to what is in it.
 func TestFormats(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	raw := old.rawDisk(t)
 	want := listing(of(t, raw, Options{}))
 	q := must[*sparse.Image](t)(qcow2.Encode(raw, qcow2.Options{}))

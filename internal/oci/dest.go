@@ -120,6 +120,12 @@ func CutTag(named string) (repository, tag string) {
 	return named, ""
 }
 
+// CutRef divides NAME:TAG@DIGEST as CutTag does, and drops the digest.
+func CutRef(ref string) (repository, tag string) {
+	named, _, _ := strings.Cut(ref, "@")
+	return CutTag(named)
+}
+
 // annotations of the image's entry in index.json.
 func (n imageName) annotations() map[string]string {
 	if n.given == "" {

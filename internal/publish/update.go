@@ -62,7 +62,7 @@ func (r *Release) readBefore(ctx context.Context) (*listed, error) {
 			return nil, &SignedError{d.Ref}
 		}
 	}
-	l, err := r.readListed(ctx)
+	l, err := r.listedIn(ctx, d)
 	switch {
 	case err == nil:
 		return l, nil
@@ -79,11 +79,17 @@ func (r *Release) catalogRef() string {
 	return "docker://" + path.Join(r.Registry, CatalogName) + ":" + r.Talos
 }
 
+// readListed is what the catalog that is there now lists.
 func (r *Release) readListed(ctx context.Context) (*listed, error) {
 	d, found, err := oci.Exists(ctx, r.catalogRef(), r.reading())
 	if err != nil || !found {
 		return &listed{}, err
 	}
+	return r.listedIn(ctx, d)
+}
+
+// listedIn is what a catalog lists.
+func (r *Release) listedIn(ctx context.Context, d oci.Descriptor) (*listed, error) {
 	o := catalog.Options{Talos: r.Talos, Images: r.reading(), Cache: r.Pack.Cache}
 	o.Images.SpoolDir = r.Pack.SpoolDir
 	if r.Update {

@@ -45,6 +45,15 @@ func Run(t testing.TB, program string, args ...string) string {
 	return string(out)
 }
 
+// NotUnderRace leaves out, with -short, what takes long in one goroutine, or in a
+// judge: the race detector makes it ten times as slow and finds nothing in it.
+func NotUnderRace(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it takes long with the race detector; the full run does it")
+	}
+}
+
 // Contents are all bytes of an image.
 func Contents(t testing.TB, m *sparse.Image) []byte {
 	t.Helper()

@@ -17,8 +17,7 @@ func Name(ref string) string {
 	if local(ref) {
 		return place(ref)
 	}
-	ref, _, _ = strings.Cut(ref, "@")
-	ref, _ = oci.CutTag(ref)
+	ref, _ = oci.CutRef(ref)
 	host, path, ok := strings.Cut(ref, "/")
 	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		host, path = "docker.io", ref

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"github.com/graftlinux/graft/internal/format/sparse"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // unpack reads all of what is packed.
@@ -61,9 +62,7 @@ func small() *sparse.Image {
 }
 
 func TestTruncated(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	for _, f := range []Format{Gzip, XZ, Zstd, TarGz} {
 		b := packed(t, small(), f, Options{})
 		for n := 8; n < len(b); n += 1 + n/50 {
@@ -77,9 +76,7 @@ func TestTruncated(t *testing.T) {
 
 // TestDamaged: a bit that is not what it was is found, or does not matter.
 func TestDamaged(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	want, err := io.ReadAll(small().Reader())
 	if err != nil {
 		t.Fatal(err)

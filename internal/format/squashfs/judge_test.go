@@ -19,7 +19,7 @@ import (
 
 // The kernel mounts what the Writer made, and finds every file as it was added.
 func TestKernelMount(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	for name, o := range variants {
 		t.Run(name, func(t *testing.T) {
 			tree := treeFor(o)
@@ -35,7 +35,7 @@ func TestKernelMount(t *testing.T) {
 // The kernel finds every name through the index of the directory, and more
 // entries than fit in few metadata blocks.
 func TestKernelMountOfWideDirectory(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	tree := append(wideTree(70_000), dir("other"), file("other/file", nil))
 	mounted(t, imageFile(t, Options{BlockSize: 128 << 10}, tree), func(root string) {
 		names, err := os.ReadDir(root + "/wide")
@@ -80,7 +80,7 @@ func without(tree []entry, names ...string) []entry {
 }
 
 func TestUnsquashfsExtract(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	unsquashfs := testkit.Judge(t, "unsquashfs")
 	if os.Geteuid() != 0 {
 		t.Skip("extracting devices and owners needs root")
@@ -115,7 +115,7 @@ func TestUnsquashfsList(t *testing.T) {
 }
 
 func TestReadingWhatMksquashfsMade(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	mksquashfs := testkit.Judge(t, "mksquashfs")
 	const bs = 128 << 10
 	tree := append(without(sampleTree(bs), diskCannot...), dir("wide"))

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/graftlinux/graft/internal/format/readfs"
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 func TestFS(t *testing.T) {
@@ -77,7 +78,7 @@ func (o onlyReal) Open(name string) (fs.File, error) {
 }
 
 func TestLookup(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	tree := wideTree(5000)
 	r := reader(t, image(t, Options{BlockSize: 4 << 10}, tree))
 	for _, e := range tree {

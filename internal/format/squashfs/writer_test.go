@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // variants are the options that the tests of the format run with.
@@ -32,7 +34,7 @@ func treeFor(o Options) []entry {
 }
 
 func TestRoundTrip(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	for name, o := range variants {
 		t.Run(name, func(t *testing.T) {
 			tree := treeFor(o)
@@ -45,7 +47,7 @@ func TestRoundTrip(t *testing.T) {
 }
 
 func TestRoundTripOfWhatWasRead(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	img := image(t, Options{}, sampleTree(maxBlockSize))
 	r := reader(t, img)
 	var out memory
@@ -128,7 +130,7 @@ func TestHolesTakeNoRoom(t *testing.T) {
 }
 
 func TestIncompressibleDataIsStored(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	const n = 3 << 20
 	for _, o := range []Options{{}, {Compression: XZ}} {
 		img := image(t, o, []entry{file("noise", noise(n, 1))})

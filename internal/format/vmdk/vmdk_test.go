@@ -152,9 +152,7 @@ func TestSameBytes(t *testing.T) {
 
 // What a compressor has seen before does not matter, or workers would.
 func TestCompressorForgets(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	text := strings.Repeat("package vmdk writes and reads disk images in VMware's format\n", 9000)
 	raw := sparse.Bytes(append([]byte(text)[:4*grainSize], testkit.Noise(4*grainSize)...))
 	for level := 1; level <= 9; level++ {

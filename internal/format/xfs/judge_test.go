@@ -43,14 +43,6 @@ func checkRepair(t testing.TB, image string) {
 	}
 }
 
-// notUnderRace leaves out, with -short, what waits for judges for long.
-func notUnderRace(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("comparing with judges takes long; the full run does it")
-	}
-}
-
 func TestRepair(t *testing.T) {
 	testkit.Judge(t, "xfs_repair")
 	for i, l := range layouts {
@@ -78,7 +70,7 @@ func TestRepairOfExtremes(t *testing.T) {
 
 // Directories of every number of names: the form changes at some of them.
 func TestRepairOfDirectories(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	testkit.Judge(t, "xfs_repair")
 	for format, counts := range map[string][]int{
 		"%d":             {300, 400, 460, 480},
@@ -118,7 +110,7 @@ func TestDebuggerListing(t *testing.T) {
 
 // GRUB's own driver reads every file.
 func TestGRUB(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	fstest := testkit.Judge(t, "grub-fstest")
 	for i, l := range layouts {
 		if !l.long {
@@ -179,7 +171,7 @@ func mkfs(t testing.TB, args ...string) string {
 // mkfs.xfs puts files into a new file system, as Talos has it do; the Reader
 // finds them again.
 func TestReadingWhatMkfsMade(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	for _, v := range foreign {
 		t.Run(v.name, func(t *testing.T) {
 			files := boot()

@@ -25,7 +25,7 @@ import (
 // The kernel finds all that was written, changes a lot of it, and what it
 // leaves is clean, and readable again.
 func TestKernel(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	for i, l := range layouts {
 		if !l.long {
 			continue
@@ -93,7 +93,7 @@ func TestKernelOnFull(t *testing.T) {
 // The Reader understands what the kernel makes with other features: all forms
 // of directories and of extent lists.
 func TestReadingWhatTheKernelMade(t *testing.T) {
-	notUnderRace(t)
+	testkit.NotUnderRace(t)
 	for _, v := range foreign {
 		t.Run(v.name, func(t *testing.T) {
 			image := mkfs(t, strings.Fields(v.args)...)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"testing"
+
+	"github.com/graftlinux/graft/internal/testkit"
 )
 
 // frameOfParts is a frame of src with a window, cut in parts that see as much
@@ -19,9 +21,7 @@ func frameOfParts(level Level, src []byte, size, window int) []byte {
 }
 
 func TestParts(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	noise := random(600_000)
 	inputs := append(sources(t),
 		source{"dense and repeated", slicesOf(noise, text(1000), noise[1000:])},

@@ -175,9 +175,7 @@ func eachLevel(t *testing.T, f func(t *testing.T, level Level)) {
 func maxGrowth(n int) int { return 16 + 3*(n/maxBlock+1) }
 
 func TestAppend(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
 		for _, s := range sources(t) {
@@ -201,9 +199,7 @@ func TestAppend(t *testing.T) {
 
 // Sizes around those at which the headers and the number of blocks change.
 func TestAppendSizes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	data := program(t, 1<<20+100)
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
@@ -345,9 +341,7 @@ func TestWriterErrors(t *testing.T) {
 
 // TestJudge lets the reference implementation read all kinds of frames at once.
 func TestJudge(t *testing.T) {
-	if testing.Short() {
-		t.Skip("one goroutine, for long: the full run does it")
-	}
+	testkit.NotUnderRace(t)
 	program := testkit.Judge(t, "zstd")
 	eachLevel(t, func(t *testing.T, level Level) {
 		e := NewEncoder(level)
