@@ -143,9 +143,13 @@ func (s *Store) Draft() (*Draft, error) {
 	return d, nil
 }
 
-const draftPrefix = "layer-"
+// What is in tmp begins with one of these.
+const (
+	draftPrefix  = "layer-"
+	resultPrefix = "result-"
+)
 
-// sweepDrafts removes drafts whose process is gone.
+// sweepDrafts removes drafts, of layers and results, whose process is gone.
 func (s *Store) sweepDrafts() error {
 	sweeping, err := lockFile(context.Background(), s.path("drafts.lock"), exclusive)
 	if err != nil {
@@ -164,7 +168,11 @@ func (s *Store) sweepDrafts() error {
 		_ = removeAll(dir) // the next one tries again
 		lock.Close()
 	}
-	return nil
+	results, err := filepath.Glob(s.path("tmp", resultPrefix+"*"))
+	for _, file := range results {
+		_ = os.Remove(file) // as above
+	}
+	return err
 }
 
 // Discard removes what is left of the draft.

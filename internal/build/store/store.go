@@ -146,7 +146,13 @@ func (s *Store) SetResult(key Key, label string, stack Stack) error {
 	if err := errors.Join(err, s.soil()); err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(s.path("tmp"), "result-*")
+	// Nobody sweeps meanwhile, so what sweepDrafts finds is of a process that is gone.
+	making, err := lockFile(context.Background(), s.path("drafts.lock"), exclusive)
+	if err != nil {
+		return err
+	}
+	defer making.Close()
+	tmp, err := os.CreateTemp(s.path("tmp"), resultPrefix)
 	if err != nil {
 		return err
 	}

@@ -358,13 +358,19 @@ func TestSweep(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(filepath.Join(dead, "work", "work"), 0o700), os.Chmod(filepath.Join(dead, "work"), 0)); err != nil {
 		t.Fatal(err)
 	}
+	result := s.path("tmp", resultPrefix+"dead")
+	if err := os.WriteFile(result, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	other, err := Open(s.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := os.Stat(dead); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the dead draft: %v", err)
+	for _, left := range []string{dead, result} {
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the dead draft %s: %v", left, err)
+		}
 	}
 	if _, err := os.Stat(alive.FS); err != nil {
 		t.Error(err)
